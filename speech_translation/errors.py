@@ -1,0 +1,27 @@
+"""Errors whose text is shown to the user as it stands.
+
+SpeechTranslationError
+├── AudioError    the recording: missing, empty, broken, silent track, too long
+├── ModelError    the checkpoint or the device: not found, incomplete, unreachable
+└── EngineError   the generation itself: out of memory, server gone
+
+Every message is one sentence or two: what is wrong, with which file, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SpeechTranslationError(Exception):
+    """Base of everything this library raises on purpose."""
+
+
+class AudioError(SpeechTranslationError):
+    """The audio cannot be read or holds nothing that can be translated."""
+
+
+class ModelError(SpeechTranslationError):
+    """The model cannot be loaded: unknown, incomplete, unreachable, or no such device."""
+
+
+class EngineError(SpeechTranslationError):
+    """A loaded model could not produce a translation."""
