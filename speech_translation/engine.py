@@ -1,0 +1,424 @@
+"""The engine seam: segments of audio in, hypotheses out; and the engine of this machine.
+
+`load_engine` alone chooses and caches; torch and qwen_asr are imported when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from speech_translation.errors import EngineError, ModelError
+from speech_translation.text import repeated, wrong_script
+from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Hypothesis, Language
+
+if TYPE_CHECKING:
+    import torch
+
+PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
+PHRASEBOOK = "phrasebook"
+PHRASEBOOK_FOLDER = Path(__file__).resolve().parent.parent / "examples" / "phrasebook"
+
+ASR_TEXT = "<asr_text>"
+
+# Tokens a segment may cost: speech seldom needs more than five a second, a loop needs all there is.
+_TOKENS_AT_LEAST, _TOKENS_PER_SECOND = 24, 12
+
+# Whisper's threshold (openai/whisper, transcribe.py, logprob_threshold); a checkpoint's
+# generation_config.json may set its own as `low_confidence_logprob`.
+_LOW_CONFIDENCE_LOGPROB = -1.0
+
+OnText = Callable[[int, str], None]
+Cancelled = Callable[[], bool]
+
+
+class Engine(Protocol):
+    """Whatever turns segments of audio into hypotheses."""
+
+    @property
+    def description(self) -> str:
+        """Checkpoint, device and precision, for people."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many segments at a time suit this engine."""
+
+    def generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        *,
+        context: str = "",
+        repetition_penalty: float = 1.0,
+        on_text: OnText | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[Hypothesis]:
+        """Translate each segment of `batch`, float32 (n,) at 16 kHz, 0.5 to 30 s.
+
+        `context` holds names and terms. `on_text(index, text)` is called as text grows.
+        `cancelled()` is asked before every token; once true, what there is comes back.
+
+        Raises EngineError when the engine fails.
+        """
+
+
+class LocalEngine:
+    """`qwen_asr.Qwen3ASRModel` on this machine's GPU or CPU.
+
+    Greedy decoding. One generation at a time: the model keeps state between steps, and two would
+    only halve each other's speed.
+    """
+
+    def __init__(self, asr: Any, name: str, batch_size: int) -> None:
+        self._asr = asr
+        self._lock = threading.Lock()
+        self._name = name
+        self.batch_size = batch_size
+        config = asr.model.generation_config
+        tokenizer = asr.processor.tokenizer
+        # generate() hard-codes Qwen's ids; a checkpoint's own generation_config has the right ones.
+        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+        self._ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
+        pad = config.pad_token_id
+        self._pad: int = tokenizer.pad_token_id if pad is None else pad
+        self._tag_end: int = tokenizer.convert_tokens_to_ids(ASR_TEXT)
+        self._low_confidence: float = getattr(
+            config, "low_confidence_logprob", _LOW_CONFIDENCE_LOGPROB
+        )
+
+    @property
+    def description(self) -> str:
+        """Checkpoint, device and precision, for people."""
+        precision = str(self._asr.dtype).removeprefix("torch.")
+        return f"{self._name} on {self._asr.device} in {precision}"
+
+    def generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        *,
+        context: str = "",
+        repetition_penalty: float = 1.0,
+        on_text: OnText | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[Hypothesis]:
+        """See `Engine.generate`. A batch that does not fit into memory is halved until it does."""
+        import torch
+
+        try:
+            with self._lock:
+                return self._generate(
+                    batch, direction, context, repetition_penalty, on_text, cancelled
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise EngineError(f"The model failed on {self._asr.device}: {error}") from error
+            if len(batch) == 1:
+                seconds = len(batch[0]) / SAMPLE_RATE
+                raise EngineError(
+                    f"Not enough memory on {self._asr.device} for {seconds:.0f} s of audio: "
+                    "use shorter segments, another device or a smaller model."
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+
+        def on_second(index: int, text: str) -> None:
+            if on_text is not None:
+                on_text(index + half, text)
+
+        return [
+            hypothesis
+            for part, listener in ((batch[:half], on_text), (batch[half:], on_second))
+            for hypothesis in self.generate(
+                part,
+                direction,
+                context=context,
+                repetition_penalty=repetition_penalty,
+                on_text=listener,
+                cancelled=cancelled,
+            )
+        ]
+
+    def _generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        context: str,
+        repetition_penalty: float,
+        on_text: OnText | None,
+        cancelled: Cancelled | None,
+    ) -> list[Hypothesis]:
+        import torch
+
+        from speech_translation.decoding import Confidence, Limits, TextStreamer
+
+        budgets = [token_budget(len(samples)) for samples in batch]
+        confidence = Confidence()
+        streamer = None
+        if on_text is not None:
+            shown = tagged(on_text) if direction is Direction.AUTO else on_text
+            streamer = TextStreamer(self._asr.processor.tokenizer, len(batch), shown)
+        inputs = self._inputs(batch, direction, context)
+        with torch.inference_mode():
+            output = self._asr.model.generate(
+                **inputs,
+                max_new_tokens=max(budgets),
+                eos_token_id=self._ends,
+                pad_token_id=self._pad,
+                do_sample=False,
+                repetition_penalty=repetition_penalty,
+                logits_processor=[confidence],
+                stopping_criteria=[Limits(inputs["input_ids"].shape[1], budgets, cancelled)],
+                streamer=streamer,
+            )
+        replies = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        logprobs = confidence.logprobs()
+        return [
+            self._hypothesis(reply, row, budget, direction)
+            for reply, row, budget in zip(replies, logprobs, budgets, strict=True)
+        ]
+
+    def _inputs(
+        self, batch: Sequence[np.ndarray], direction: Direction, context: str
+    ) -> dict[str, torch.Tensor]:
+        """Prompt ids (batch, tokens), padded on the left; features (batch, 128, frames).
+
+        Features are computed clip by clip: in a batch the processor pads the audio first, and the
+        last frame of a clip would depend on its neighbours.
+        """
+        import torch
+
+        processor, model = self._asr.processor, self._asr.model
+        features = [
+            processor.feature_extractor(
+                samples, sampling_rate=SAMPLE_RATE, padding=True, truncation=False
+            )["input_features"][0]
+            for samples in batch
+        ]
+        frames = torch.tensor([x.shape[1] for x in features])
+        padded = torch.zeros(len(batch), features[0].shape[0], int(frames.max()))
+        for row, x in zip(padded, features, strict=True):
+            row[:, : x.shape[1]] = torch.from_numpy(np.asarray(x))
+        prompt = self._asr._build_text_prompt(
+            neutralised(context), direction.target.tag if direction.target else None
+        )
+        from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
+            _get_feat_extract_output_lengths,
+        )
+
+        prompts = processor.replace_multimodal_special_tokens(
+            [prompt] * len(batch), iter(_get_feat_extract_output_lengths(frames).tolist())
+        )
+        tokens = processor.tokenizer(
+            prompts, padding=True, padding_side="left", return_tensors="pt"
+        )
+        return {
+            "input_ids": tokens["input_ids"].to(model.device),
+            "attention_mask": tokens["attention_mask"].to(model.device),
+            "input_features": padded.to(model.device, model.dtype),
+            "feature_attention_mask": (torch.arange(padded.shape[2]) < frames[:, None])
+            .long()
+            .to(model.device),
+        }
+
+    def _hypothesis(
+        self, reply: list[int], logprobs: list[float], budget: int, direction: Direction
+    ) -> Hypothesis:
+        end = next((i for i, token in enumerate(reply) if token in self._ends), None)
+        truncated = end is None
+        length = min(len(reply), budget) if end is None else end + 1
+        reply = reply[:length]
+        decoded = self._asr.processor.tokenizer.decode(
+            reply, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        if direction is Direction.AUTO:
+            language, text = parse_reply(decoded)
+            direction = Direction.to(language) if language else Direction.AUTO
+            text_start = reply.index(self._tag_end) + 1 if self._tag_end in reply else 0
+        else:
+            text, text_start = decoded.strip(), 0
+        scored = logprobs[text_start:length]
+        mean = sum(scored) / len(scored) if scored else 0.0
+        flags = set[Flag]()
+        if truncated:
+            flags.add(Flag.TRUNCATED)
+        if not text:
+            flags |= {Flag.NO_SPEECH, Flag.LOW_CONFIDENCE}
+        if mean < self._low_confidence or direction is Direction.AUTO:
+            flags.add(Flag.LOW_CONFIDENCE)
+        if repeated(text):
+            flags.add(Flag.REPEATED)
+        if direction.target and wrong_script(text, direction.target):
+            flags.add(Flag.WRONG_SCRIPT)
+        return Hypothesis(text, direction, length, mean, Flags(flags))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)  # what torch's CPU allocator says, a RuntimeError
+    )
+
+
+def token_budget(samples: int) -> int:
+    """The most tokens a segment of so many samples may cost, tag and end token included."""
+    return _TOKENS_AT_LEAST + round(_TOKENS_PER_SECOND * samples / SAMPLE_RATE)
+
+
+def parse_reply(reply: str) -> tuple[Language | None, str]:
+    """Split `language Japanese<asr_text>...` into the language named and the text.
+
+    The text is empty as long as the tag is not complete. A reply without a tag is all text.
+    """
+    tag, separator, text = reply.partition(ASR_TEXT)
+    if not separator:
+        return None, "" if "language ".startswith(tag[:9]) else reply.strip()
+    names = {language.tag: language for language in Language}
+    return names.get(tag.removeprefix("language ").strip()), text.strip()
+
+
+def tagged(on_text: OnText) -> OnText:
+    """`on_text` for replies that begin with a tag: it hears of the text only."""
+
+    def listen(index: int, reply: str) -> None:
+        text = parse_reply(reply)[1]
+        if text:
+            on_text(index, text)
+
+    return listen
+
+
+def neutralised(context: str) -> str:
+    """`context` without anything the tokenizer would read as a control token."""
+    return re.sub(r"<\|[^|]*\|>|" + re.escape(ASR_TEXT), " ", context).strip()
+
+
+_engines: dict[tuple[str, str, bool], LocalEngine] = {}
+_loading = threading.Lock()
+
+
+def load_engine(
+    model: str = PUBLISHED_MODEL, device: str = "auto", *, windowed: bool = True
+) -> Engine:
+    """The engine for a model, loaded once per process even when threads ask together.
+
+    `model` is "phrasebook" (embedded), a folder, or a Hub id; `device` is auto, cpu, mps, cuda or
+    cuda:N. `windowed` applies the encoder's 8 s attention window, which the base model was trained
+    with; False gives the whole clip to every token, as qwen-asr does on a CPU.
+
+    Raises ModelError when the model or the device cannot be had.
+    """
+    with _loading:
+        key = (model, device, windowed)
+        if key not in _engines:
+            _engines[key] = _load_local(model, device, windowed)
+        return _engines[key]
+
+
+def _load_local(model: str, device: str, windowed: bool) -> LocalEngine:
+    import torch
+
+    chosen = choose_device(device)
+    folder = _locate(model)
+    gpu = chosen != "cpu"
+    precision = torch.float32
+    if gpu:
+        bf16 = chosen.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+        precision = torch.bfloat16 if bf16 else torch.float16
+    try:
+        import qwen_asr
+        from transformers import AutoProcessor
+        from transformers.utils import is_flash_attn_2_available
+
+        from speech_translation.attention import set_encoder_window
+
+        flash = chosen.startswith("cuda") and is_flash_attn_2_available()
+        asr = qwen_asr.Qwen3ASRModel.from_pretrained(
+            str(folder),
+            dtype=precision,
+            device_map=chosen,
+            attn_implementation="flash_attention_2" if flash else "sdpa",
+        )
+        # Read once more without fix_mistral_regex, which replaces Qwen's splitting rule in folders
+        # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
+        asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+        set_encoder_window(asr.model, windowed)
+        asr.model.eval()
+        return LocalEngine(asr, model, batch_size=8 if gpu else 1)
+    except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
+        raise ModelError(
+            f"The checkpoint {model} cannot be loaded ({_first_words(error)}): copy or train it "
+            "again; it needs config.json, model.safetensors, the tokenizer and "
+            "preprocessor_config.json."
+        ) from error
+
+
+def _locate(model: str) -> Path:
+    """The folder behind a model's name; what is on the Hub is fetched first."""
+    if model == PHRASEBOOK:
+        return PHRASEBOOK_FOLDER
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"{model} holds no checkpoint (no config.json): name the folder that the training "
+                "wrote, or use --model phrasebook."
+            )
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
+        raise ModelError(
+            f"There is no model folder {model}: give an existing folder, a Hugging Face id such as "
+            f"{PUBLISHED_MODEL}, or {PHRASEBOOK}."
+        )
+    return _fetch(model)
+
+
+def _fetch(model: str) -> Path:
+    """The local copy of a model on the Hub."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    offline = constants.HF_HUB_OFFLINE
+    if not offline:
+        try:
+            # Asked once here: the download itself would try again for a minute.
+            get_session().head(constants.ENDPOINT, timeout=10)
+        except OSError:
+            offline = True
+    try:
+        return Path(snapshot_download(model, local_files_only=offline))
+    except Exception as error:  # the Hub's client has no common error
+        reason = "it cannot be reached" if offline else _first_words(error)
+        raise ModelError(
+            f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
+            "network, use the embedded one: python inference.py FILE --model phrasebook"
+        ) from error
+
+
+def _first_words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def choose_device(device: str) -> str:
+    """The device to use; "auto" is a GPU if there is one. ModelError when it is not there."""
+    import torch
+
+    present = ["cpu"]
+    if torch.backends.mps.is_available():
+        present.insert(0, "mps")
+    present[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device == "auto":
+        return present[0]
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted not in present:
+        raise ModelError(
+            f"There is no device {device} here: use one of {', '.join(present)}, or auto."
+        )
+    return wanted
