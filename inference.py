@@ -1,0 +1,228 @@
+"""Translate recordings from the command line: English speech to Japanese text and back.
+
+    python inference.py talk.mp3 --direction en2ja
+    python inference.py recordings/ --format srt --output-dir subtitles
+
+Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
+1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speech_translation.errors import AudioError, SpeechTranslationError
+from speech_translation.types import Direction, Flag, Translation
+
+if TYPE_CHECKING:
+    from speech_translation.engine import Engine
+
+STANDARD_INPUT = "-"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with the published checkpoint as the default model."""
+    from speech_translation.audio import EXTENSIONS, MAX_SECONDS
+    from speech_translation.captions import FORMATS
+    from speech_translation.engine import PUBLISHED_MODEL
+
+    def positive(kind: type) -> Any:
+        def parse(text: str) -> Any:
+            value = kind(text)
+            if not value > 0:
+                raise argparse.ArgumentTypeError(f"{text} is not above 0")
+            return value
+
+        parse.__name__ = kind.__name__
+        return parse
+
+    options = argparse.ArgumentParser(
+        prog="inference.py",
+        description="Translate English speech to Japanese text and Japanese speech to English.",
+        epilog="Offline, with the small embedded model: --model phrasebook",
+    )
+    add = options.add_argument
+    add(
+        "audio",
+        nargs="+",
+        help="audio or video files, folders of them "
+        f"({' '.join(sorted(EXTENSIONS))}), or - for standard input",
+    )
+    add(
+        "--direction",
+        choices=[direction.value for direction in Direction],
+        default=Direction.AUTO.value,
+        help="en2ja, ja2en, or auto: the model tells from the speech (default: auto)",
+    )
+    add(
+        "--model",
+        default=PUBLISHED_MODEL,
+        help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
+    )
+    add("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N (default: auto)")
+    add(
+        "--full-attention",
+        action="store_true",
+        help="let the encoder see the whole segment instead of windows of 8 s",
+    )
+    add("--format", choices=FORMATS, default="txt", help="what to write (default: txt)")
+    add("--output-dir", type=Path, help="write one file for each recording there")
+    add("--context", default="", help="names and terms that may occur (experimental)")
+    add(
+        "--max-seconds",
+        type=positive(float),
+        default=MAX_SECONDS,
+        help="refuse longer recordings (default: %(default)g)",
+    )
+    add("--batch-size", type=positive(int), help="segments translated at a time")
+    add("--quiet", action="store_true", help="only errors on standard error")
+    return options
+
+
+def recordings(arguments: Sequence[str]) -> Iterator[str | AudioError]:
+    """The files behind the arguments; for a path without any, the error to report."""
+    from speech_translation.audio import EXTENSIONS
+
+    for argument in arguments:
+        path = Path(argument)
+        if argument != STANDARD_INPUT and not path.exists():
+            yield AudioError(f"{argument} does not exist: check the path.")
+        elif argument != STANDARD_INPUT and path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            yield from map(str, found)
+            if not found:
+                yield AudioError(f"The folder {argument} holds no audio or video file.")
+        else:
+            yield argument
+
+
+def output_paths(sources: Sequence[str], folder: Path, suffix: str) -> list[Path]:
+    """A path in `folder` for each source, named after it; namesakes are numbered."""
+    taken = dict[str, int]()
+    paths = []
+    for source in sources:
+        stem = "stdin" if source == STANDARD_INPUT else Path(source).stem
+        count = taken[stem] = taken.get(stem, 0) + 1
+        paths.append(folder / f"{stem}{'' if count == 1 else f'-{count}'}.{suffix}")
+    return paths
+
+
+def translate_one(source: str, engine: Engine, options: argparse.Namespace) -> Translation:
+    """Translate one recording, with a progress bar where somebody watches."""
+    from tqdm import tqdm
+
+    from speech_translation.audio import load_audio
+    from speech_translation.translate import translate
+
+    if source == STANDARD_INPUT:
+        samples = load_audio(sys.stdin.buffer, options.max_seconds, name="standard input")
+    else:
+        samples = load_audio(source, options.max_seconds)
+    watched = not options.quiet and sys.stderr.isatty()
+    with tqdm(
+        total=len(samples) / 16_000,
+        desc=Path(source).name,
+        unit="s",
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s, {remaining} left",
+        leave=False,
+        disable=not watched,
+    ) as bar:
+        return translate(
+            samples,
+            engine,
+            Direction(options.direction),
+            context=options.context,
+            batch_size=options.batch_size,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+
+
+def remarks(translation: Translation) -> Iterator[str]:
+    """What a reader should know about a translation: its cost, and where to distrust it."""
+    yield (
+        f"{translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
+        f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
+    )
+    if Flag.NO_SPEECH in translation.flags and not translation.segments:
+        yield "no speech found"
+    for segment in translation.segments:
+        if segment.flags:
+            flags = ", ".join(sorted(flag.value.replace("_", " ") for flag in segment.flags))
+            yield f"{segment.start:.1f}-{segment.end:.1f} s: {flags}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Translate everything asked for; returns the exit status."""
+    failed = False
+
+    def say(message: str) -> None:
+        if not options.quiet:
+            print(message, file=sys.stderr)
+
+    def fail(error: SpeechTranslationError) -> None:
+        nonlocal failed
+        failed = True
+        print(f"error: {error}", file=sys.stderr)
+
+    sources = list[str]()
+    for recording in recordings(options.audio):
+        if isinstance(recording, AudioError):
+            fail(recording)
+        else:
+            sources.append(recording)
+    if not sources:
+        return 1
+
+    from speech_translation.captions import render, write
+    from speech_translation.engine import load_engine
+
+    say(f"loading {options.model}")
+    try:
+        engine = load_engine(options.model, options.device, windowed=not options.full_attention)
+    except SpeechTranslationError as error:
+        fail(error)
+        return 1
+    say(engine.description)
+    paths: Sequence[Path | None] = [None] * len(sources)
+    if options.output_dir is not None:
+        paths = output_paths(sources, options.output_dir, options.format)
+    for source, path in zip(sources, paths, strict=True):
+        try:
+            translation = translate_one(source, engine, options)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(translation, path, options.format)
+            else:
+                label = f"{source}: " if len(sources) > 1 else ""
+                print(label + render(translation, options.format), end="", flush=True)
+        except SpeechTranslationError as error:
+            fail(error)
+            continue
+        except OSError as error:
+            fail(SpeechTranslationError(f"{error.filename} cannot be written: {error.strerror}."))
+            continue
+        for remark in remarks(translation):
+            say(f"{source}: {remark}")
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    options_parser = parser()
+    options = options_parser.parse_args(argv)
+    several = len(options.audio) > 1 or Path(options.audio[0]).is_dir()
+    if several and options.format != "txt" and options.output_dir is None:
+        options_parser.error(f"several recordings as {options.format} need an --output-dir")
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
