@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint, write_tone
+
+from speech_translation.errors import AudioError, ModelError
+from speech_translation.types import Language
+from training.data import IGNORE, Collator, ManifestError, Sample
+from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
+
+BESIDE_THE_WEIGHTS = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """20 updates over 10 epochs. The evaluation set has texts that training makes less likely."""
+    folder = tmp_path_factory.mktemp("sft")
+    train = make_manifest(folder / "train.jsonl", copies=4)
+    rows = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
+    other = {"ja": "漢字漢字漢字漢字", "en": "zqzqzqzqzqzq"}
+    held_out = folder / "eval.jsonl"
+    held_out.write_text(
+        "\n".join(json.dumps({**row, "text": other[row["target"]]}) for row in rows[::2])
+    )
+    base = make_tiny_checkpoint(folder / "base")
+    # transformers reads such a file and refuses to write it: a temperature without sampling.
+    settings = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps({**settings, "temperature": 1e-6}))
+    return Recipe(
+        train=train,
+        eval=held_out,
+        output=folder / "run",
+        model=str(base),
+        epochs=10,
+        learning_rate=5e-3,
+        batch=4,
+        accumulate=2,
+        every=7,
+        keep=9,
+        log=1,
+        workers=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Recipe) -> Path:
+    """The output of the uninterrupted run."""
+    assert fine_tune(recipe) == recipe.output / "model"
+    return recipe.output
+
+
+def curve(output: Path, column: str) -> list[float]:
+    with (output / "loss.csv").open(encoding="utf-8") as file:
+        return [float(row[column]) for row in csv.DictReader(file) if row[column]]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_falls_and_its_curve_is_kept(run: Path) -> None:
+    assert curve(run, "step") == list(range(1, 21))
+    losses = curve(run, "loss")
+    assert losses[-1] < 0.2 * losses[0]
+    assert len(curve(run, "eval_loss")) == 3, "after 7 and 14 steps, and at the end"
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_checkpoint_loads_and_translates(run: Path, recipe: Recipe) -> None:
+    from qwen_asr import Qwen3ASRModel
+
+    names = sorted(path.name for path in run.iterdir() if path.is_dir())
+    assert names == ["checkpoint-14", "checkpoint-20", "checkpoint-7", "model"]
+    base = Path(recipe.model)
+    for name in names:
+        assert all(key.startswith("thinker.") for key in weights(run / name))
+        for file in BESIDE_THE_WEIGHTS:
+            assert (run / name / file).is_file()
+            if file != "config.json":
+                assert (run / name / file).read_bytes() == (base / file).read_bytes(), file
+        config = json.loads((run / name / "config.json").read_text())
+        assert config["architectures"] == ["Qwen3ASRForConditionalGeneration"]
+    trained = Qwen3ASRModel.from_pretrained(str(run / "checkpoint-20"), max_new_tokens=30)
+    tones = [str(recipe.train.parent / f"{number}-1.wav") for number in range(4)]
+    languages = ["Japanese", "Japanese", "English", "English"]
+    texts = [*PAIRS["ja"], *PAIRS["en"]]
+    forced = trained.transcribe(tones, language=languages)
+    automatic = trained.transcribe(tones)
+    assert [result.language for result in automatic] == languages
+    for result, text in zip([*forced, *automatic], texts * 2, strict=True):
+        # qwen-asr stops at the end tokens of the full-size vocabulary only, so more text follows.
+        assert result.text.startswith(text)
+
+
+def test_the_best_by_evaluation_loss_is_the_result(run: Path) -> None:
+    losses = dict(zip([7, 14, 20], curve(run, "eval_loss"), strict=True))
+    best = min(losses, key=lambda step: losses[step])
+    assert best != 20, "this evaluation set must get worse with training"
+    assert same(weights(run / "model"), weights(run / f"checkpoint-{best}"))
+    assert not same(weights(run / "model"), weights(run / "checkpoint-20"))
+
+
+def test_a_run_killed_while_saving_resumes_to_the_same_end(run: Path, recipe: Recipe) -> None:
+    """Killed while writing checkpoint 14; checkpoint 7 lies in the middle of the fourth epoch."""
+    killed = recipe.output.with_name("killed")
+    shutil.copytree(run / "checkpoint-7", killed / "checkpoint-7")
+    shutil.copytree(run / "checkpoint-14", killed / "checkpoint-14")
+    (killed / "checkpoint-14" / "trainer_state.json").write_text('{"epoch": 3')
+    with (killed / "checkpoint-14" / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    again = replace(recipe, output=killed, resume=True)
+    fine_tune(again)
+    assert (killed / "loss.csv").read_bytes() == (run / "loss.csv").read_bytes()
+    assert same(weights(killed / "checkpoint-20"), weights(run / "checkpoint-20"))
+    assert same(weights(killed / "model"), weights(run / "model"))
+
+    fine_tune(again)  # nothing is left to do
+    assert (killed / "loss.csv").read_bytes() == (run / "loss.csv").read_bytes()
+    assert same(weights(killed / "model"), weights(run / "model"))
+
+
+def test_how_an_update_is_cut_makes_no_difference(run: Path, recipe: Recipe) -> None:
+    """8 x 1 with gradient checkpointing and no evaluation, against 4 x 2."""
+    whole = replace(
+        recipe,
+        output=recipe.output.with_name("whole"),
+        eval=None,
+        batch=8,
+        accumulate=1,
+        gradient_checkpointing=True,
+        keep=1,
+    )
+    final = fine_tune(whole)
+    for column, tolerance in (("loss", 2e-3), ("grad_norm", 2e-2)):
+        mine, theirs = curve(whole.output, column)[:3], curve(run, column)[:3]
+        assert mine == pytest.approx(theirs, rel=tolerance)
+    assert curve(whole.output, "eval_loss") == []
+    assert [p.name for p in whole.output.glob("checkpoint-*")] == ["checkpoint-20"]
+    assert same(weights(final), weights(whole.output / "checkpoint-20"))
+
+
+def test_token_loss_weighs_tokens_not_batches() -> None:
+    logits = torch.randn(2, 5, 7)
+    labels = torch.tensor([[-100, -100, 1, 2, 3], [-100, -100, -100, 4, -100]])
+
+    expected = -sum(
+        logits[row, place - 1].log_softmax(-1)[labels[row, place]]
+        for row, place in ((0, 2), (0, 3), (0, 4), (1, 3))
+    )
+    assert token_loss(logits, labels) == pytest.approx(expected / 4)
+    assert sum(token_loss(logits[row], labels[row], 4) for row in ([0], [1])) == pytest.approx(
+        expected / 4
+    )
+
+
+def test_training_sees_what_inference_computes(recipe: Recipe, tmp_path: Path) -> None:
+    """The loss by hand from qwen-asr's own forward; the encoder's window matters above 8 s."""
+    model, processor = load_base(recipe.model)
+    sample = Sample(
+        write_tone(tmp_path / "a.wav", 440, 12.0), "おはようございます。", Language.JAPANESE
+    )
+    batch = Collator(processor)([sample])
+    losses = []
+    for windowed in (True, False):
+        prepare(model, windowed)
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        logprobs = model.thinker(**inputs).logits[0].log_softmax(-1)
+        learned = (batch["labels"][0] != IGNORE).nonzero()[:, 0]
+        expected = -logprobs[learned - 1, batch["labels"][0, learned]].mean()
+        losses.append(model(**batch)["loss"].item())
+        assert losses[-1] == pytest.approx(expected.item(), rel=1e-5)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-5)
+
+
+def test_an_earlier_run_is_not_overwritten(
+    run: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "loss.csv").read_bytes()
+    assert main(["--train", str(recipe.train), "--output", str(run)]) == 1
+    assert "already holds checkpoints: add --resume" in capsys.readouterr().err
+    assert (run / "loss.csv").read_bytes() == before
+
+
+def test_faults_are_told_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="cannot read this manifest"):
+        fine_tune(replace(recipe, train=tmp_path / "none.jsonl", output=tmp_path / "out"))
+    with pytest.raises(ModelError, match="cannot load this model"):
+        load_base(str(tmp_path))
+    broken = tmp_path / "broken"
+    shutil.copytree(recipe.model, broken)
+    with (broken / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ModelError, match="cannot load this model"):
+        load_base(str(broken))
+
+
+def test_a_recording_that_breaks_off_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    train = make_manifest(tmp_path / "train.jsonl", copies=1)
+    rows = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
+    train.write_text("\n".join(json.dumps({**row, "duration": 1.0}) for row in rows))
+    (tmp_path / "2-0.wav").write_bytes(b"no audio at all")
+    for workers in (0, 1):
+        with pytest.raises(AudioError) as caught:
+            fine_tune(
+                replace(recipe, train=train, eval=None, output=tmp_path / "out", workers=workers)
+            )
+        assert str(caught.value).startswith("2-0.wav")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--train", "a", "--output", "b", "--epochs", "0"],
+        ["--train", "a", "--output", "b", "--batch-size", "1.5"],
+        ["--train", "a", "--output", "b", "--warmup", "2"],
+        ["--train", "a", "--output", "b", "--workers", "-1"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys, training.sft\n"
+        "try: training.sft.main(['--help'])\n"
+        "except SystemExit: print(any(m in sys.modules for m in ('torch', 'transformers')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--gradient-checkpointing" in done.stdout
+    assert done.stdout.endswith("False\n")

@@ -1,0 +1,1 @@
+"""The fine-tuning recipe, and the phrasebook checkpoint it trains."""
