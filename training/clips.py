@@ -1,0 +1,76 @@
+"""Make the clips in `examples/` from the evaluation's speech: held-out sentences, chosen voices.
+
+    python -m training.clips --speech .cache/phrasebook/speech --output examples
+
+Each clip gets a .txt with the reference translation and a line in the folder's clips.tsv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speech_translation.files import replace_file
+from speech_translation.types import SAMPLE_RATE, Direction, Language, Segment, Translation
+from training.synthesis import Clip, load_clips
+
+# Name, set of the evaluation it is drawn from, sentences, seconds of silence between them.
+CLIPS = (
+    ("1", "eval_voices", 1, 0.0),
+    ("2", "eval_rate", 1, 0.0),
+    ("two_sentences", "eval_voices", 2, 1.2),
+    ("long", "eval_seen", 22, 1.0),
+)
+MARGIN = 0.4  # seconds of silence before and after
+
+
+def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Segment]]:
+    """The clips one after another, int16 (n,), and where each one stands."""
+    silence = np.zeros(round(pause * SAMPLE_RATE), np.int16)
+    margin = np.zeros(round(MARGIN * SAMPLE_RATE), np.int16)
+    parts, segments, position = [margin], list[Segment](), len(margin)
+    for clip in clips:
+        end = position + len(clip.samples)
+        direction = Direction.EN_JA if clip.language is Language.ENGLISH else Direction.JA_EN
+        segments.append(
+            Segment(position / SAMPLE_RATE, end / SAMPLE_RATE, clip.translation, direction)
+        )
+        parts += [clip.samples, silence]
+        position = end + len(silence)
+    parts[-1] = margin
+    return np.concatenate(parts), segments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="training.clips", description=__doc__)
+    parser.add_argument("--speech", type=Path, default=Path(".cache/phrasebook/speech"))
+    parser.add_argument("--output", type=Path, default=Path("examples"))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(argv)
+    rows = ["file\tspoken\ttranslation\tvoice\trate"]
+    clips = load_clips(options.speech)
+    for language in Language:
+        for name, source, count, pause in CLIPS:
+            rng = random.Random(f"{options.seed} {language} {name}")
+            pool = [c for c in clips if c.set == source and c.language is language]
+            chosen = rng.sample(pool, count)
+            samples, segments = assembled(chosen, pause)
+            path = options.output / f"{language}_{name}.flac"
+            soundfile.write(path, samples, SAMPLE_RATE)
+            text = Translation(segments, segments[0].direction, 0.0).text
+            replace_file(path.with_suffix(".txt"), text + "\n")
+            rows += [
+                f"{path.name}\t{c.text}\t{c.translation}\t{c.voice}\t{c.rate:g}" for c in chosen
+            ]
+    replace_file(options.output / "clips.tsv", "\n".join(rows) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""Measure the phrasebook checkpoint on sentences, voices and a speaking rate it never saw.
+
+    python -m training.phrasebook_eval --speech .cache/phrasebook/speech --other ../shared/speech
+
+Prints the table of the README and keeps it, with the figures, beside the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speech_translation.audio import EXTENSIONS, load_audio
+from speech_translation.engine import Engine, load_engine
+from speech_translation.files import replace_file
+from speech_translation.translate import translate
+from speech_translation.types import Direction, Flag, Hypothesis, Language
+from training.synthesis import Clip, load_clips
+
+ROWS = {
+    "eval_seen": "seen voices, held-out sentences",
+    "eval_voices": "held-out voices, held-out sentences",
+    "eval_rate": "held-out voices at a held-out rate, held-out sentences",
+}
+TRANSLATED = {Language.ENGLISH: Direction.EN_JA, Language.JAPANESE: Direction.JA_EN}
+BATCH = 16
+README_MARKS = ("<!-- phrasebook-eval -->\n", "<!-- /phrasebook-eval -->")
+
+
+def hypotheses(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Hypothesis]:
+    """What the model says to each clip, several at a time."""
+    heard = []
+    for first in range(0, len(clips), BATCH):
+        batch = [clip.samples.astype(np.float32) / 32768 for clip in clips[first : first + BATCH]]
+        heard += engine.generate(batch, direction)
+    return heard
+
+
+def scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[str, float]:
+    """Share of exact translations, chrF, and how the direction and the confidence came out."""
+    from sacrebleu.metrics import CHRF
+
+    forced = hypotheses(engine, clips, TRANSLATED[language])
+    free = hypotheses(engine, clips, Direction.AUTO)
+    right = [h.text == clip.translation for h, clip in zip(forced, clips, strict=True)]
+    references = [[clip.translation for clip in clips]]
+    return {
+        "n": len(clips),
+        "exact": float(np.mean(right)),
+        "chrf2": CHRF().corpus_score([h.text for h in forced], references).score,
+        "direction": float(np.mean([h.direction is TRANSLATED[language] for h in free])),
+        "same_as_forced": float(
+            np.mean([a.text == b.text for a, b in zip(forced, free, strict=True)])
+        ),
+        "flagged_low": float(np.mean([Flag.LOW_CONFIDENCE in h.flags for h in forced])),
+    }
+
+
+def flagged(engine: Engine, recordings: Iterable[Path]) -> dict[str, float]:
+    """Share of recordings outside the phrasebook with a segment that is flagged as unsure."""
+    flags = [translate(load_audio(path), engine).flags for path in recordings]
+    return {"n": len(flags), "flagged": float(np.mean([Flag.LOW_CONFIDENCE in x for x in flags]))}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as Markdown, with n and where they come from."""
+    lines = [
+        "| exact match (chrF2), greedy | EN->JA | n | JA->EN | n |",
+        "|---|---|---|---|---|",
+    ]
+    for name, label in ROWS.items():
+        cells = [results[name][language] for language in ("en", "ja")]
+        shown = [f"{100 * x['exact']:.1f} % ({x['chrf2']:.1f}) | {x['n']}" for x in cells]
+        lines.append(f"| {label} | {' | '.join(shown)} |")
+    cells = [
+        (np.average([r[x]["direction"] for r in rows], weights=[r[x]["n"] for r in rows]), rows, x)
+        for x in ("en", "ja")
+        for rows in [[results[name] for name in ROWS]]
+    ]
+    shown = [f"{100 * share:.1f} % | {sum(r[x]['n'] for r in rows)}" for share, rows, x in cells]
+    lines.append(f"| automatic direction right, all of the above | {' | '.join(shown)} |")
+    other = results.get("other")
+    if other:
+        lines.append(
+            f"\nOther speech, people reading and talking: {100 * other['flagged']:.0f} % of "
+            f"{other['n']} recordings are flagged as low confidence."
+        )
+    lines.append(f"\nMade by `make phrasebook-eval` on {results['machine']}, {results['date']}.\n")
+    return "\n".join(lines)
+
+
+def put_into_readme(text: str, readme: Path) -> None:
+    """Replace what stands between the marks of `readme`."""
+    before, rest = readme.read_text("utf-8").split(README_MARKS[0])
+    after = rest.split(README_MARKS[1])[1]
+    replace_file(readme, before + README_MARKS[0] + text + README_MARKS[1] + after)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="training.phrasebook_eval", description=__doc__)
+    parser.add_argument("--model", default="phrasebook")
+    parser.add_argument("--speech", type=Path, default=Path(".cache/phrasebook/speech"))
+    parser.add_argument("--other", type=Path, help="folder of speech outside the phrasebook")
+    parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
+    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    options = parser.parse_args(argv)
+    engine = load_engine(options.model)
+    clips = load_clips(options.speech)
+    results: dict[str, Any] = {
+        "model": options.model,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPU, float32",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    for name in ROWS:
+        results[name] = {}
+        for language in Language:
+            chosen = [c for c in clips if c.set == name and c.language is language]
+            results[name][language.value] = scores(engine, chosen, language)
+            print(name, language.value, results[name][language.value], file=sys.stderr)
+    if options.other is not None:
+        found = sorted(p for p in options.other.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        results["other"] = flagged(engine, found)
+    print(table(results))
+    if options.output is not None:
+        replace_file(options.output, json.dumps(results, indent=2) + "\n")
+    if options.readme is not None:
+        put_into_readme(table(results), options.readme)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
