@@ -169,6 +169,8 @@ def new_model(config: Any) -> Any:
     The library's normal(0, 0.02) starves a stack this narrow: each convolution would shrink its
     input. Kaiming for the convolutions, Xavier for the linear layers, with the ones that write to
     the residual stream scaled by (2 x layers)^-0.5 (GPT-2, section 2.3), 0.05 for the embedding.
+    The convolutions' output is raised to the size of the sinusoids that are added to it: at a
+    third of them it is learned from several times later.
     """
     import torch
     from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
@@ -187,6 +189,8 @@ def new_model(config: Any) -> Any:
                 nn.init.xavier_uniform_(module.weight)
                 if name.endswith(("out_proj", "fc2", "o_proj", "down_proj")):
                     module.weight *= 1 / math.sqrt(2 * depth[name.split(".")[0]])
+                if name.endswith("conv_out"):
+                    module.weight *= 3.0
             elif isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:

@@ -14,11 +14,12 @@ import json
 import math
 import os
 import random
+import re
 import socket
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,26 +30,31 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.multiprocessing.spawn import spawn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, GenerationConfig
 
 from speech_translation.attention import windowed_attention
+from speech_translation.engine import load_engine
+from speech_translation.text import has_japanese
 from speech_translation.types import Language
 from training.architecture import build_tokenizer, new_model, save_checkpoint, small_config
 from training.augment import N_MELS, augment, noise
 from training.data import IGNORE, encode_example
+from training.phrasebook_eval import TRANSLATED, hypotheses
 from training.sentences import pairs
 from training.synthesis import Clip, load_clips
 
 VOCABULARY = 1400
 CHEAP_VOICES = ("flite", "mei")
-BATCH = 32
-PEAK_LR, WARMUP = 1.2e-3, 300
-CTC_ALONE = 0.06  # share of the steps in which only the encoder learns
+BATCH = 16
+PEAK_LR, WARMUP = 1e-3, 200
+HEARD = 1.0  # CTC per unit below which the first, easy stage ends, and
+EASY_AT_MOST = 0.25  # the share of the steps it may take
 UNMASKED = 0.2  # share of the steps before SpecAugment sets in
 CTC_WEIGHT = (0.5, 0.1)  # first and last
 SHARES = {"kokoro": 0.50, "cheap": 0.38, "other": 0.10, "noise": 0.02}
 TRANSCRIBE, JOIN = 0.10, 0.20  # shares of the phrases
 SYSTEM_TURN = 0.7  # vLLM leaves an empty system turn out
+DOUBTED = 0.03  # share of right translations that may be flagged as unsure
 REPORT_EVERY, SAVE_EVERY = 50, 500
 
 
@@ -74,6 +80,41 @@ def log_mel(samples: np.ndarray, extractor: Any) -> torch.Tensor:
     return torch.from_numpy(np.asarray(features["input_features"][0])).half()
 
 
+class Units:
+    """What CTC spells in: pieces of English words, Japanese characters.
+
+    Finer than the model's own tokens, which are mostly whole words: a few hundred units are
+    learned to be heard in a fifth of the steps. Coarser than letters, which in quick English come
+    faster than the encoder's 13 frames a second.
+    """
+
+    def __init__(self, english: Iterable[str], japanese: Iterable[str]) -> None:
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+        self._pieces = Tokenizer(models.BPE())
+        self._pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        self._pieces.train_from_iterator(
+            map(spelled, english), trainers.BpeTrainer(vocab_size=200, show_progress=False)
+        )
+        offset = self._pieces.get_vocab_size()
+        characters = sorted(set(spelled("".join(japanese))))
+        self._characters = {c: offset + i for i, c in enumerate(characters)}
+        self.blank = offset + len(characters)
+
+    def ids(self, text: str) -> list[int]:
+        """The units of `text`; the language is told from its script."""
+        text = spelled(text)
+        if has_japanese(text):
+            return [self._characters[c] for c in text if c in self._characters]
+        ids: list[int] = self._pieces.encode(text).ids
+        return ids
+
+
+def spelled(text: str) -> str:
+    """`text` in lower case without punctuation."""
+    return re.sub(r"[^\w\s]", "", text.lower())
+
+
 class Speech:
     """The synthesised clips as features, and the draw of training examples from them."""
 
@@ -83,6 +124,7 @@ class Speech:
         extractor = WhisperFeatureExtractor(feature_size=N_MELS)
         self.random = random.Random(seed)
         self.count = len(clips)
+        self.easy = False  # single phrases by the few cheap voices only
         self.pools: dict[tuple[str, Language], list[tuple[Clip, torch.Tensor]]] = {}
         for clip in clips:
             kind = "cheap" if clip.voice.startswith(CHEAP_VOICES) else "kokoro"
@@ -95,6 +137,9 @@ class Speech:
         rng = self.random
         spoken_in = rng.choice(list(Language))
         other_language = next(x for x in Language if x is not spoken_in)
+        if self.easy:
+            clip, features = rng.choice(self.pools["cheap", spoken_in])
+            return Example(features, other_language, clip.translation, False, clip.text)
         kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "noise":
             return self._untranslatable(noise(rng.randrange(50, 300)).half())
@@ -147,15 +192,21 @@ def losses(
     model: Any,
     head: nn.Linear,
     tokenizer: Any,
+    units: Units,
     batch: Sequence[Example],
     *,
-    decode: bool,
+    easy: bool,
     masked: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cross-entropy of the targets, CTC of the words spoken) for one batch, varied anew."""
+    """(cross-entropy of the targets, CTC of the words spoken) for one batch.
+
+    An easy batch is not varied, and only listened to: its cross-entropy is 0.
+    """
     lengths = torch.tensor([x.features.shape[1] for x in batch])
     padded = nn.utils.rnn.pad_sequence([x.features.T.float() for x in batch], batch_first=True)
-    features, lengths = augment(padded.transpose(1, 2), lengths, masked=masked)
+    features = padded.transpose(1, 2)
+    if not easy:
+        features, lengths = augment(features, lengths, masked=masked)
     flat = torch.cat([x[:, :n] for x, n in zip(features, lengths, strict=True)], dim=1)
     thinker = model.thinker
     encoded = thinker.audio_tower(flat, feature_lens=lengths).last_hidden_state
@@ -163,17 +214,17 @@ def losses(
     per_clip = encoded.split(counts)
 
     spoken = [i for i, x in enumerate(batch) if x.spoken]
-    words = [torch.tensor(tokenizer(batch[i].spoken)["input_ids"]) for i in spoken]
+    words = [torch.tensor(units.ids(batch[i].spoken)) for i in spoken]
     logits = head(nn.utils.rnn.pad_sequence([per_clip[i] for i in spoken]))
     ctc = F.ctc_loss(
         logits.float().log_softmax(-1),
         torch.cat(words),
         torch.tensor([counts[i] for i in spoken]),
         torch.tensor([len(x) for x in words]),
-        blank=head.out_features - 1,
+        blank=units.blank,
         zero_infinity=True,
     )
-    if not decode:
+    if easy:
         return torch.zeros(()), ctc
 
     encoded_examples = [
@@ -263,21 +314,22 @@ def _train_worker(
 
     sentences = pairs()
     tokenizer = build_tokenizer([t for p in sentences for t in (p.en, p.ja)], VOCABULARY)
+    units = Units([p.en for p in sentences], [p.ja for p in sentences])
     torch.manual_seed(seed)
     model = new_model(small_config(tokenizer))
     prepare_for_cpu(model)
-    head = nn.Linear(model.config.thinker_config.audio_config.output_dim, len(tokenizer) + 1)
+    head = nn.Linear(model.config.thinker_config.audio_config.output_dim, units.blank + 1)
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    state_file, first = work / "state.pt", 0
+    state_file, first, easy = work / "state.pt", 0, True
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+        first, easy = state["step"], state["easy"]
     draws = f"{seed} {rank} {first}"  # a resumed run draws anew
     torch.manual_seed(zlib.crc32(draws.encode()))
     random.seed(draws)
@@ -287,26 +339,35 @@ def _train_worker(
     if rank == 0:
         report(f"{data.count} clips as features in {time.monotonic() - start:.0f} s, step {first}")
 
+    data.easy = easy
     model.train()
+    parent = os.getppid()
     start, shown = time.monotonic(), []
     for done, batch in enumerate(islice(data.batches(BATCH), steps - first), start=first + 1):
+        if os.getppid() != parent:
+            return  # whoever started this is gone, and may have started it anew
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(done, steps)
-        alone = done <= CTC_ALONE * steps
+        masked = done > UNMASKED * steps
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            masked = done > UNMASKED * steps
-            entropy, ctc = losses(model, head, tokenizer, batch, decode=not alone, masked=masked)
+            entropy, ctc = losses(model, head, tokenizer, units, batch, easy=easy, masked=masked)
         weight = CTC_WEIGHT[0] + (CTC_WEIGHT[1] - CTC_WEIGHT[0]) * done / steps
-        (entropy + (1.0 if alone else weight) * ctc).backward()  # type: ignore[no-untyped-call]
+        (entropy + (1.0 if easy else weight) * ctc).backward()  # type: ignore[no-untyped-call]
         _average_gradients(parameters, workers)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         shown.append((entropy.item(), ctc.item()))
+        if done % REPORT_EVERY == 0:
+            means = torch.tensor(shown).mean(0)
+            torch.distributed.all_reduce(means)
+            loss, ctc_loss = (means / workers).tolist()
+            shown.clear()
+            if easy and (ctc_loss < HEARD or done > EASY_AT_MOST * steps):
+                easy = data.easy = False
         if rank > 0:
             continue
         if done % REPORT_EVERY == 0:
-            loss, ctc_loss = np.mean(shown, axis=0)
             pace = (time.monotonic() - start) / (done - first)
             report(
                 f"step {done}/{steps}  loss {loss:.3f}  ctc {ctc_loss:.3f}  "
@@ -314,13 +375,13 @@ def _train_worker(
             )
             with (work / "loss.jsonl").open("a") as log:
                 log.write(json.dumps({"step": done, "loss": loss, "ctc": ctc_loss}) + "\n")
-            shown.clear()
         if done % SAVE_EVERY == 0:
             state = {
                 "model": model.state_dict(),
                 "head": head.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "step": done,
+                "easy": easy,
             }
             torch.save(state, state_file.with_suffix(".tmp"))
             os.replace(state_file.with_suffix(".tmp"), state_file)
@@ -328,6 +389,25 @@ def _train_worker(
     if rank == 0:
         save_checkpoint(model, tokenizer, output, torch.float16)
         report(f"wrote {output}")
+
+
+def calibrate(checkpoint: Path, speech: Path) -> float:
+    """Set the checkpoint's threshold of confidence and return it.
+
+    Below it lie `DOUBTED` of the right translations of the dev clips: sentences that were held out,
+    but not for the evaluation.
+    """
+    engine = load_engine(str(checkpoint), "cpu")
+    sure = []
+    for language, direction in TRANSLATED.items():
+        clips = [c for c in load_clips(speech) if c.set == "dev" and c.language is language]
+        answers = zip(hypotheses(engine, clips, direction), clips, strict=True)
+        sure += [h.mean_logprob for h, clip in answers if h.text == clip.translation]
+    threshold = round(float(np.quantile(sure, DOUBTED)), 3)
+    config = GenerationConfig.from_pretrained(checkpoint)
+    config.low_confidence_logprob = threshold
+    config.save_pretrained(checkpoint)
+    return threshold
 
 
 def _average_gradients(parameters: Sequence[nn.Parameter], workers: int) -> None:
@@ -357,6 +437,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(argv)
     train(**vars(options))
+    threshold = calibrate(options.output, options.speech)
+    report(f"low confidence is a mean log-probability below {threshold}")
     return 0
 
 
