@@ -10,6 +10,7 @@ Text goes to standard output, everything else to standard error. Exit status: 0 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,6 +181,7 @@ def run(options: argparse.Namespace) -> int:
     from speech_translation.captions import render, write
     from speech_translation.engine import load_engine
 
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
     say(f"loading {options.model}")
     try:
         engine = load_engine(options.model, options.device, windowed=not options.full_attention)

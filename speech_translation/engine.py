@@ -128,8 +128,10 @@ class LocalEngine:
             torch.cuda.empty_cache()
         half = len(batch) // 2
 
-        def on_second(index: int, text: str) -> None:
-            if on_text is not None:
+        on_second = None
+        if on_text is not None:
+
+            def on_second(index: int, text: str) -> None:
                 on_text(index + half, text)
 
         return [
@@ -230,9 +232,10 @@ class LocalEngine:
     def _hypothesis(
         self, reply: list[int], logprobs: list[float], budget: int, direction: Direction
     ) -> Hypothesis:
+        reply = reply[:budget]  # what follows is padding, and may look like an end
         end = next((i for i, token in enumerate(reply) if token in self._ends), None)
         truncated = end is None
-        length = min(len(reply), budget) if end is None else end + 1
+        length = len(reply) if end is None else end + 1
         reply = reply[:length]
         decoded = self._asr.processor.tokenizer.decode(
             reply, skip_special_tokens=True, clean_up_tokenization_spaces=False
