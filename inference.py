@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -112,7 +113,30 @@ def output_paths(sources: Sequence[str], folder: Path, suffix: str) -> list[Path
     return paths
 
 
-def translate_one(source: str, engine: Engine, options: argparse.Namespace) -> Translation:
+class Interrupt:
+    """Ctrl-C, remembered and acted on between steps; pressed again, it acts at once.
+
+    Raised at any moment it could fall into a decoder's callback, which prints and forgets it.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __call__(self, *_: object) -> None:
+        """Handle the signal."""
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if it was pressed."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+
+def translate_one(
+    source: str, engine: Engine, options: argparse.Namespace, interrupt: Interrupt
+) -> Translation:
     """Translate one recording, with a progress bar where somebody watches."""
     from tqdm import tqdm
 
@@ -123,6 +147,7 @@ def translate_one(source: str, engine: Engine, options: argparse.Namespace) -> T
         samples = load_audio(sys.stdin.buffer, options.max_seconds, name="standard input")
     else:
         samples = load_audio(source, options.max_seconds)
+    interrupt.check()
     watched = not options.quiet and sys.stderr.isatty()
     with tqdm(
         total=len(samples) / 16_000,
@@ -132,14 +157,17 @@ def translate_one(source: str, engine: Engine, options: argparse.Namespace) -> T
         leave=False,
         disable=not watched,
     ) as bar:
-        return translate(
+        translation = translate(
             samples,
             engine,
             Direction(options.direction),
             context=options.context,
             batch_size=options.batch_size,
             progress=lambda done, _: bar.update(done - bar.n),
+            cancelled=lambda: interrupt.pressed,
         )
+    interrupt.check()
+    return translation
 
 
 def remarks(translation: Translation) -> Iterator[str]:
@@ -156,7 +184,7 @@ def remarks(translation: Translation) -> Iterator[str]:
             yield f"{segment.start:.1f}-{segment.end:.1f} s: {flags}"
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     """Translate everything asked for; returns the exit status."""
     failed = False
 
@@ -188,13 +216,14 @@ def run(options: argparse.Namespace) -> int:
     except SpeechTranslationError as error:
         fail(error)
         return 1
+    interrupt.check()
     say(engine.description)
     paths: Sequence[Path | None] = [None] * len(sources)
     if options.output_dir is not None:
         paths = output_paths(sources, options.output_dir, options.format)
     for source, path in zip(sources, paths, strict=True):
         try:
-            translation = translate_one(source, engine, options)
+            translation = translate_one(source, engine, options, interrupt)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(translation, path, options.format)
@@ -219,11 +248,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     several = len(options.audio) > 1 or Path(options.audio[0]).is_dir()
     if several and options.format != "txt" and options.output_dir is None:
         options_parser.error(f"several recordings as {options.format} need an --output-dir")
+    interrupt = Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return run(options)
+        return run(options, interrupt)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

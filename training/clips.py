@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speech_translation.engine import load_engine
+from speech_translation.engine import Engine, load_engine
 from speech_translation.files import replace_file
-from speech_translation.types import SAMPLE_RATE, Language, Segment, Translation
-from training.phrasebook_eval import TRANSLATED, hypotheses
+from speech_translation.translate import translate
+from speech_translation.types import SAMPLE_RATE, Direction, Language, Segment, Translation
+from training.phrasebook_eval import TRANSLATED
 from training.synthesis import Clip, load_clips
 
 # Name, set of the evaluation it is drawn from, sentences, seconds of silence between them.
@@ -31,6 +32,22 @@ CLIPS = (
     ("long", "eval_seen", 22, 1.0),
 )
 MARGIN = 0.4  # seconds of silence before and after
+SHIFTS = (0, 100, 200, 300, 400)  # samples, within one window of the speech detector
+
+
+def steady(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Clip]:
+    """The clips that are translated exactly and surely, wherever in a recording they begin."""
+    kept = list(clips)
+    for shift in SHIFTS:
+        silence = np.zeros(SAMPLE_RATE + shift, np.float32)
+        kept = [
+            clip
+            for clip in kept
+            for sound in [clip.samples.astype(np.float32) / 32768]
+            for answer in [translate(np.concatenate([silence, sound, silence]), engine, direction)]
+            if answer.text == clip.translation and not answer.flags
+        ]
+    return kept
 
 
 def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Segment]]:
@@ -65,13 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, source, count, pause in CLIPS:
             rng = random.Random(f"{options.seed} {language} {name}")
             pool = [c for c in clips if c.set == source and c.language is language]
-            heard = hypotheses(engine, pool, TRANSLATED[language])
-            right = [
-                c
-                for c, h in zip(pool, heard, strict=True)
-                if h.text == c.translation and not h.flags
-            ]
-            chosen = rng.sample(right, count)
+            chosen = rng.sample(steady(engine, pool, TRANSLATED[language]), count)
             samples, segments = assembled(chosen, pause)
             path = options.output / f"{language}_{name}.flac"
             soundfile.write(path, samples, SAMPLE_RATE)
