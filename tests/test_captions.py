@@ -327,8 +327,8 @@ texts = st.one_of(
 translations = st.lists(
     st.builds(
         lambda start, length, text, direction: Segment(start, start + length, text, direction),
-        st.floats(0, 100),
-        st.floats(0, 30),
+        st.floats(0, 100, allow_subnormal=False),
+        st.floats(0, 30, allow_subnormal=False),
         texts,
         st.sampled_from(Direction),
     ),
@@ -353,7 +353,7 @@ def test_cues_keep_the_rules(given: Translation) -> None:
 @unhurried
 @given(
     st.lists(words, max_size=60).map("".join),
-    st.floats(0.1, 30),
+    st.floats(0.1, 30, allow_subnormal=False),
 )
 def test_japanese_lines_are_20_wide_and_never_begin_with_punctuation(
     text: str, seconds: float

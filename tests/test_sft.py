@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from safetensors.torch import load_file
-from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint, write_tone
+from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint
 
 from speech_translation.errors import AudioError, ModelError
 from speech_translation.types import Language
@@ -188,9 +190,10 @@ def test_token_loss_weighs_tokens_not_batches() -> None:
 def test_training_sees_what_inference_computes(recipe: Recipe, tmp_path: Path) -> None:
     """The loss by hand from qwen-asr's own forward; the encoder's window matters above 8 s."""
     model, processor = load_base(recipe.model)
-    sample = Sample(
-        write_tone(tmp_path / "a.wav", 440, 12.0), "おはようございます。", Language.JAPANESE
-    )
+    time = np.arange(12 * 16_000) / 16_000
+    sweep = 0.05 * time * np.sin(2 * np.pi * 150 * time**2)  # each window hears something else
+    sf.write(tmp_path / "a.wav", sweep, 16_000)
+    sample = Sample(tmp_path / "a.wav", "おはようございます。", Language.JAPANESE)
     batch = Collator(processor)([sample])
     losses = []
     for windowed in (True, False):

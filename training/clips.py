@@ -10,6 +10,7 @@ sentence in the folder's clips.tsv.
 from __future__ import annotations
 
 import argparse
+import io
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from training.synthesis import Clip, load_clips
 
 # Name, set of the evaluation it is drawn from, sentences, seconds of silence between them.
 CLIPS = (
-    ("1", "eval_voices", 1, 0.0),
+    ("1", "eval_voices", 1, 0.0),  # also right over the telephone
     ("2", "eval_rate", 1, 0.0),
     ("two_sentences", "eval_voices", 2, 1.2),
     ("long", "eval_seen", 22, 1.0),
@@ -48,6 +49,23 @@ def steady(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[
             if answer.text == clip.translation and not answer.flags
         ]
     return kept
+
+
+def heard_by_telephone(engine: Engine, clip: Clip) -> bool:
+    """Whether the clip is still translated exactly after AMR at 8 kHz, the harshest container."""
+    import av
+    import soxr
+
+    samples, _ = assembled([clip], 0.0)
+    narrow = soxr.resample(samples.astype(np.float32) / 32768, SAMPLE_RATE, 8000)
+    file = io.BytesIO()
+    with av.open(file, "w", format="amr") as output:
+        track = output.add_stream("libopencore_amrnb", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(narrow[None], format="flt", layout="mono")
+        frame.sample_rate = 8000
+        output.mux(track.encode(frame))
+        output.mux(track.encode(None))
+    return translate(file.getvalue(), engine).text == clip.translation
 
 
 def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Segment]]:
@@ -82,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, source, count, pause in CLIPS:
             rng = random.Random(f"{options.seed} {language} {name}")
             pool = [c for c in clips if c.set == source and c.language is language]
-            chosen = rng.sample(steady(engine, pool, TRANSLATED[language]), count)
+            right = steady(engine, pool, TRANSLATED[language])
+            if name == "1":
+                right = [c for c in right if heard_by_telephone(engine, c)]
+            chosen = rng.sample(right, count)
             samples, segments = assembled(chosen, pause)
             path = options.output / f"{language}_{name}.flac"
             soundfile.write(path, samples, SAMPLE_RATE)
