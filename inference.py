@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech_translation.errors import AudioError, SpeechTranslationError
-from speech_translation.types import Direction, Flag, Translation
+from speech_translation.types import SAMPLE_RATE, Direction, Translation
 
 if TYPE_CHECKING:
     from speech_translation.engine import Engine
@@ -150,7 +150,7 @@ def translate_one(
     interrupt.check()
     watched = not options.quiet and sys.stderr.isatty()
     with tqdm(
-        total=len(samples) / 16_000,
+        total=len(samples) / SAMPLE_RATE,
         desc=Path(source).name,
         unit="s",
         bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s, {remaining} left",
@@ -176,7 +176,7 @@ def remarks(translation: Translation) -> Iterator[str]:
         f"{translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
         f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
     )
-    if Flag.NO_SPEECH in translation.flags and not translation.segments:
+    if not translation.segments:
         yield "no speech found"
     for segment in translation.segments:
         if segment.flags:

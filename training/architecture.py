@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speech_translation.engine import ASR_TEXT
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 AUDIO_START, AUDIO_END, AUDIO_PAD = "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>"
-ASR_TEXT = "<asr_text>"
 
 # The splitting rule of Qwen2's tokenizer (transformers, convert_slow_tokenizer.py, Qwen2Converter).
 _SPLIT = (
