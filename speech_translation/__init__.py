@@ -18,6 +18,7 @@ from speech_translation.errors import (
     ModelError,
     SpeechTranslationError,
 )
+from speech_translation.live import LiveTranslator
 from speech_translation.segments import find_segments
 from speech_translation.translate import iter_translate, translate
 from speech_translation.types import (
@@ -46,6 +47,7 @@ __all__ = [
     "Format",
     "Hypothesis",
     "Language",
+    "LiveTranslator",
     "ModelError",
     "Seconds",
     "Segment",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,14 @@ _MIN_PAUSE = round(0.5 * SAMPLE_RATE)  # a shorter pause does not end an utteran
 _PAD = round(0.15 * SAMPLE_RATE)  # kept on each side: onsets and endings are soft
 _HOP = SAMPLE_RATE // 100  # step in which the quietest point is looked for
 _MIN_INPUT = SAMPLE_RATE // 2  # the model's shortest input
+
+
+class Utterance(NamedTuple):
+    """Speech between two pauses: where it is in the recording, and its samples after `cut`."""
+
+    span: Span
+    samples: Samples
+
 
 _session: Any = None
 _session_lock = threading.Lock()
@@ -58,6 +66,76 @@ def cut(samples: Samples, span: Span) -> Samples:
     return np.pad(piece, (0, max(0, _MIN_INPUT - len(piece))))
 
 
+class SpeechStream:
+    """`find_segments` for audio that is still coming.
+
+    It gives the same spans, whatever the size of the chunks, but for an utterance longer than
+    `max_seconds` (at least 1): that is cut once it is so long, as if it ended there. It keeps the
+    audio of the utterance under way and forgets what was before.
+    """
+
+    def __init__(self, max_seconds: Seconds = 30.0) -> None:
+        self._longest = int(max_seconds * SAMPLE_RATE)
+        self._silero = _Silero()
+        self._regions = _Regions()
+        self._done = 0  # the end of the last utterance given out
+        self._origin = 0  # of the two arrays that follow, at a window's start
+        self._samples = np.empty(0, np.float32)
+        self._probabilities = np.empty(0, np.float32)
+
+    @property
+    def current(self) -> Utterance | None:
+        """The utterance under way, as far as it was heard; None in silence."""
+        region = self._regions.current
+        return self._utterance(self._spans(region)[-1]) if region else None
+
+    def push(self, samples: Samples) -> list[Utterance]:
+        """Hear the next samples (float32 `(n,)`, 16 kHz); return the utterances that have ended."""
+        self._samples = np.concatenate([self._samples, samples])
+        unheard = len(self._samples) - self._heard
+        return self._hear(unheard // _WINDOW * _WINDOW)
+
+    def finish(self) -> list[Utterance]:
+        """Hear the rest: there are no more samples. Return the utterances that end with it."""
+        ended = self._hear(len(self._samples) - self._heard)
+        region = self._regions.current
+        return ended + [self._utterance(span) for span in self._spans(region)] if region else ended
+
+    @property
+    def _heard(self) -> int:
+        """How many of the samples kept the detector has heard."""
+        return self._regions.heard - self._origin
+
+    def _hear(self, count: int) -> list[Utterance]:
+        probabilities = self._silero.hear(self._samples[self._heard : self._heard + count])
+        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        spans: list[Span] = []
+        for probability in probabilities.tolist():
+            if region := self._regions.hear(probability):
+                spans += self._spans(region)
+            elif region := self._regions.current:
+                spans += self._spans(region)[:-1]
+            if spans:
+                self._done = spans[-1].end
+        ended = [self._utterance(span) for span in spans]
+        needed = max(self._done, self._regions.start - _PAD) // _WINDOW * _WINDOW
+        self._samples = self._samples[needed - self._origin :]
+        self._probabilities = self._probabilities[(needed - self._origin) // _WINDOW :]
+        self._origin = needed
+        return ended
+
+    def _spans(self, region: Span) -> list[Span]:
+        """What was not given out yet of a region, padded, and cut where it is too long."""
+        start = max(region.start - _PAD, self._done) - self._origin
+        end = min(region.end + _PAD - self._origin, self._heard, len(self._samples))
+        pieces = _split(Span(start, end), self._samples, self._probabilities, self._longest)
+        return [Span(self._origin + start, self._origin + end) for start, end in pieces]
+
+    def _utterance(self, span: Span) -> Utterance:
+        kept = Span(span.start - self._origin, span.end - self._origin)
+        return Utterance(span, cut(self._samples, kept))
+
+
 def _detector() -> Any:
     """The detector's session, shared by all threads: a call keeps its state to itself."""
     global _session
@@ -74,39 +152,77 @@ def _detector() -> Any:
         return _session
 
 
+class _Silero:
+    """A listener: what it has heard stays with it from call to call."""
+
+    def __init__(self) -> None:
+        self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
+        self._context = np.zeros(_CONTEXT, np.float32)
+
+    def hear(self, samples: Samples) -> Samples:
+        """Probability of speech in each window, float32 `(ceil(n / 512),)`.
+
+        Nothing can follow samples that do not fill their last window: silence is put there.
+        """
+        detector = _detector()
+        probabilities = [np.empty(0, np.float32)]
+        for start in range(0, len(samples), _BLOCK * _WINDOW):
+            block = samples[start : start + _BLOCK * _WINDOW]
+            silence = np.zeros(-len(block) % _WINDOW)
+            block = np.concatenate([self._context, block, silence], dtype=np.float32)
+            self._context = block[-_CONTEXT:]
+            windows = np.lib.stride_tricks.sliding_window_view(block, _CONTEXT + _WINDOW)
+            values, self._hidden, self._cell = detector.run(
+                None, {"input": windows[::_WINDOW], "h": self._hidden, "c": self._cell}
+            )
+            probabilities.append(values)
+        return np.concatenate(probabilities)
+
+
+class _Regions:
+    """Stretches of speech, window by window; a short pause does not end one."""
+
+    def __init__(self) -> None:
+        self.heard = 0  # samples
+        self._start: int | None = None
+        self._end = 0
+        self._speaking = False
+
+    @property
+    def start(self) -> int:
+        """Where the region under way begins or, where there is none, the next can begin."""
+        return self.heard if self._start is None else self._start
+
+    @property
+    def current(self) -> Span | None:
+        """The region under way, its last pause left out; None if too short to be speech."""
+        if self._start is None or self._end - self._start < _MIN_SPEECH:
+            return None
+        return Span(self._start, self._end)
+
+    def hear(self, probability: float) -> Span | None:
+        """Take the next window; return the region of which it is now known that it has ended."""
+        start, self.heard = self.heard, self.heard + _WINDOW
+        self._speaking = probability >= (_LEAVE if self._speaking else _ENTER)
+        if self._speaking:
+            self._start = start if self._start is None else self._start
+            self._end = self.heard
+        elif self._start is not None and self.heard - self._end >= _MIN_PAUSE:
+            ended, self._start = self.current, None
+            return ended
+        return None
+
+
 def _speech_probabilities(samples: Samples) -> Samples:
     """Probability of speech in each window: float32 `(ceil(n / 512),)`."""
-    detector = _detector()
-    hidden = cell = np.zeros((1, 1, 128), np.float32)
-    context = np.zeros(_CONTEXT, np.float32)
-    probabilities = [np.empty(0, np.float32)]
-    for start in range(0, len(samples), _BLOCK * _WINDOW):
-        block = samples[start : start + _BLOCK * _WINDOW]
-        block = np.concatenate([context, block, np.zeros(-len(block) % _WINDOW)], dtype=np.float32)
-        context = block[-_CONTEXT:]
-        windows = np.lib.stride_tricks.sliding_window_view(block, _CONTEXT + _WINDOW)[::_WINDOW]
-        values, hidden, cell = detector.run(None, {"input": windows, "h": hidden, "c": cell})
-        probabilities.append(values)
-    return np.concatenate(probabilities)
+    return _Silero().hear(samples)
 
 
 def _regions(probabilities: Samples) -> list[Span]:
     """Stretches of speech, joined over short pauses; what is too short to be speech is left out."""
-    regions: list[Span] = []
-    start = None
-    for window, probability in enumerate([*probabilities.tolist(), 0.0]):
-        if start is None and probability >= _ENTER:
-            start = window * _WINDOW
-        elif start is not None and probability < _LEAVE:
-            regions.append(Span(start, window * _WINDOW))
-            start = None
-    joined: list[Span] = []
-    for region in regions:
-        if joined and region.start - joined[-1].end < _MIN_PAUSE:
-            joined[-1] = Span(joined[-1].start, region.end)
-        else:
-            joined.append(region)
-    return [region for region in joined if region.end - region.start >= _MIN_SPEECH]
+    regions = _Regions()
+    ended = [regions.hear(probability) for probability in probabilities.tolist()]
+    return [region for region in [*ended, regions.current] if region]
 
 
 def _pad(regions: list[Span], length: int) -> list[Span]:

@@ -39,3 +39,10 @@ def wrong_script(text: str, target: Language) -> bool:
 def repeated(text: str) -> bool:
     """Whether a stretch of at least 18 characters is one unit over and over."""
     return any(len(match[0]) >= _LOOP_LENGTH for match in _LOOP.finditer(text))
+
+
+def echoed(text: str, terms: str) -> bool:
+    """Whether `text` says nothing but names and terms that the model was given."""
+    words = re.findall(r"\w+", text.casefold())
+    given = re.sub(r"\W+", "", terms.casefold())
+    return bool(words) and all(word in given for word in words)

@@ -11,7 +11,8 @@ import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
 from speech_translation.engine import Cancelled, Engine
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import Utterance, cut, find_segments
+from speech_translation.text import echoed
 from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
@@ -26,7 +27,9 @@ from speech_translation.types import (
 Source = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
 Progress = Callable[[Seconds, Seconds], None]
 
-_SPOILT = {Flag.REPEATED, Flag.TRUNCATED}
+SPOILT = frozenset({Flag.REPEATED, Flag.TRUNCATED})
+"""Flags of a text that is not worth showing if there is a better one."""
+
 _RETRY_PENALTY = 1.15
 _RETRY_SHORTEST: Seconds = 2.0
 
@@ -65,7 +68,7 @@ def translate(
     )
     return Translation(
         segments=segments,
-        direction=_common_direction(segments, direction),
+        direction=common_direction(segments, direction),
         duration=len(samples) / SAMPLE_RATE,
         compute_seconds=time.monotonic() - start,
         tokens=sum(segment.tokens for segment in segments),
@@ -95,114 +98,129 @@ def iter_translate(
     total = len(samples) / SAMPLE_RATE
     spans = find_segments(samples)
     size = batch_size or engine.batch_size
-    run = _Run(samples, engine, context, on_text, cancelled)
+    run = Run(engine, direction, context, on_text, cancelled)
     for first in range(0, len(spans), size):
         batch = spans[first : first + size]
-        for span, hypothesis in run.batch(batch, direction):
-            if run.stopped:
-                return
-            start, end = span.seconds
-            yield Segment(
-                start,
-                end,
-                hypothesis.text,
-                hypothesis.direction,
-                hypothesis.flags,
-                hypothesis.tokens,
-                hypothesis.mean_logprob,
-            )
-        direction = run.locked or direction
+        yield from run.batch([Utterance(span, cut(samples, span)) for span in batch])
+        if run.stopped:
+            return
         if progress is not None:
             progress(batch[-1].seconds[1], total)
     if progress is not None:
         progress(total, total)
 
 
-class _Run:
-    """One recording on its way through the engine."""
+class Run:
+    """One recording, or one talk, on its way through the engine.
+
+    `direction` is what was asked for; AUTO gives way to what the first confident segment names.
+    """
 
     def __init__(
         self,
-        samples: np.ndarray,
         engine: Engine,
-        context: str,
-        on_text: Callable[[Span, str], None] | None,
-        cancelled: Cancelled | None,
+        direction: Direction,
+        context: str = "",
+        on_text: Callable[[Span, str], None] | None = None,
+        cancelled: Cancelled | None = None,
     ) -> None:
-        self._samples = samples
+        self.direction = direction
         self._engine = engine
         self._context = context
         self._on_text = on_text
         self._cancelled = cancelled
-        self.locked: Direction | None = None
 
     @property
     def stopped(self) -> bool:
+        """Whether the run was cancelled."""
         return self._cancelled is not None and self._cancelled()
 
-    def batch(
-        self, spans: Sequence[Span], direction: Direction
-    ) -> Iterator[tuple[Span, Hypothesis]]:
-        """Translate `spans` together, bring them to one direction, mend what was spoilt."""
-        hypotheses = self._generate(spans, direction)
-        if direction is Direction.AUTO:
-            self.locked = _confident_direction(hypotheses)
-        if self.locked is not None and not self.stopped:
-            direction = self.locked
-            others = [i for i, h in enumerate(hypotheses) if h.direction is not direction]
-            again = self._generate([spans[i] for i in others], direction) if others else []
+    def batch(self, utterances: Sequence[Utterance]) -> Iterator[Segment]:
+        """Translate utterances together, bring them to one direction, mend what was spoilt.
+
+        Once cancelled, nothing more is yielded. Raises EngineError when the engine fails.
+        """
+        hypotheses = self.generate(utterances)
+        if self.direction is Direction.AUTO and not self.stopped:
+            self.direction = _confident_direction(hypotheses)
+            others = [
+                i
+                for i, hypothesis in enumerate(hypotheses)
+                if self.direction not in (Direction.AUTO, hypothesis.direction)
+            ]
+            again = self.generate([utterances[i] for i in others]) if others else []
             for i, hypothesis in zip(others, again, strict=True):
                 hypotheses[i] = hypothesis
-        for span, hypothesis in zip(spans, hypotheses, strict=True):
-            if hypothesis.flags & _SPOILT and not self.stopped:
-                yield from self._retry(span, hypothesis, direction)
-            else:
-                yield span, hypothesis
+        for utterance, hypothesis in zip(utterances, hypotheses, strict=True):
+            results = [(utterance.span, hypothesis)]
+            if hypothesis.flags & SPOILT and not self.stopped:
+                results = self._retry(utterance) or results
+            for span, result in results:
+                if self.stopped:
+                    return
+                yield self._segment(span, result)
 
-    def _retry(
-        self, span: Span, hypothesis: Hypothesis, direction: Direction
-    ) -> Iterator[tuple[Span, Hypothesis]]:
-        """Once more, in shorter spans and with repetition made costly; the better one is kept."""
-        length = (span.end - span.start) / SAMPLE_RATE
-        parts = [span]
+    def _retry(self, utterance: Utterance) -> list[tuple[Span, Hypothesis]]:
+        """Once more, in shorter spans and with repetition made costly; nothing if still spoilt."""
+        (start, end), samples = utterance
+        parts = [utterance]
+        length = (end - start) / SAMPLE_RATE
         if length >= _RETRY_SHORTEST:
-            found = find_segments(self._samples[span.start : span.end], length / 2)
-            parts = [Span(span.start + p.start, span.start + p.end) for p in found] or [span]
-        again = self._generate(parts, direction, _RETRY_PENALTY)
-        if any(part.flags & _SPOILT for part in again):
-            yield span, hypothesis
-        else:
-            yield from zip(parts, again, strict=True)
+            found = find_segments(samples, length / 2)
+            parts = [
+                Utterance(Span(start + part.start, start + part.end), cut(samples, part))
+                for part in found
+            ] or parts
+        again = self.generate(parts, _RETRY_PENALTY)
+        if any(hypothesis.flags & SPOILT for hypothesis in again):
+            return []
+        return [(part.span, hypothesis) for part, hypothesis in zip(parts, again, strict=True)]
 
-    def _generate(
-        self, spans: Sequence[Span], direction: Direction, repetition_penalty: float = 1.0
+    def generate(
+        self, utterances: Sequence[Utterance], repetition_penalty: float = 1.0
     ) -> list[Hypothesis]:
+        """What the engine says about utterances, in the direction of the run."""
         listener = self._on_text
         on_text = None
         if listener is not None:
 
             def on_text(index: int, text: str) -> None:
-                listener(spans[index], text)
+                listener(utterances[index].span, text)
 
         return self._engine.generate(
-            [cut(self._samples, span) for span in spans],
-            direction,
+            [utterance.samples for utterance in utterances],
+            self.direction,
             context=self._context,
             repetition_penalty=repetition_penalty,
             on_text=on_text,
             cancelled=self._cancelled,
         )
 
+    def _segment(self, span: Span, hypothesis: Hypothesis) -> Segment:
+        start, end = span.seconds
+        flags = hypothesis.flags
+        if echoed(hypothesis.text, self._context):
+            flags |= {Flag.TERMS_ECHOED}
+        return Segment(
+            start,
+            end,
+            hypothesis.text,
+            hypothesis.direction,
+            flags,
+            hypothesis.tokens,
+            hypothesis.mean_logprob,
+        )
 
-def _confident_direction(hypotheses: Sequence[Hypothesis]) -> Direction | None:
-    """The direction the model named for the first segment it was sure of."""
+
+def _confident_direction(hypotheses: Sequence[Hypothesis]) -> Direction:
+    """The direction the model named for the first segment it was sure of, else AUTO."""
     for hypothesis in hypotheses:
         if hypothesis.direction is not Direction.AUTO and not hypothesis.flags:
             return hypothesis.direction
-    return None
+    return Direction.AUTO
 
 
-def _common_direction(segments: Sequence[Segment], asked: Direction) -> Direction:
+def common_direction(segments: Sequence[Segment], asked: Direction) -> Direction:
     """The one direction of all segments with text, else what was asked for."""
     named = {segment.direction for segment in segments if segment.text}
     return named.pop() if len(named) == 1 else asked

@@ -56,6 +56,7 @@ class Flag(StrEnum):
     REPEATED = "repeated"
     WRONG_SCRIPT = "wrong_script"
     LOW_CONFIDENCE = "low_confidence"
+    TERMS_ECHOED = "terms_echoed"
 
 
 Flags = frozenset[Flag]

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = sorted((ROOT / "speech_translation").glob("*.py"))
 RECIPE = sorted((ROOT / "training").glob("*.py"))
+BENCHMARK = sorted((ROOT / "evaluation").glob("*.py"))
+WEB = sorted((ROOT / "web").glob("*.py"))
 
 # Lower layers first: a module imports only from the layers before its own.
 LAYERS = [
@@ -18,6 +20,7 @@ LAYERS = [
     {"text", "audio", "segments", "attention", "decoding"},
     {"engine", "captions"},
     {"translate"},
+    {"live"},
     {"__init__"},
 ]
 HEAVY = {"torch", "transformers", "qwen_asr", "huggingface_hub"}
@@ -56,7 +59,14 @@ def test_the_library_imports_downward_only(path: Path) -> None:
     allowed = set[str]().union(*LAYERS[: level + 1])
     own = {n.split(".")[1] for n in imports(path) if n.startswith("speech_translation.")}
     assert own <= allowed
-    assert not roots(imports(path)) & {"training", "evaluation", "gradio", "app", "inference"}
+    assert not roots(imports(path)) & {
+        "training",
+        "evaluation",
+        "gradio",
+        "app",
+        "inference",
+        "web",
+    }
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda p: p.name)
@@ -69,7 +79,17 @@ def test_torch_lives_behind_the_local_engine(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPE, ids=lambda p: p.name)
 def test_the_recipe_imports_the_library_and_itself(path: Path) -> None:
-    assert not roots(imports(path)) & {"evaluation", "gradio", "app", "inference"}
+    assert not roots(imports(path)) & {"evaluation", "gradio", "app", "inference", "web"}
+
+
+@pytest.mark.parametrize("path", BENCHMARK, ids=lambda p: p.name)
+def test_the_benchmark_imports_the_library_and_itself(path: Path) -> None:
+    assert not roots(imports(path)) & {"training", "gradio", "app", "inference", "web"}
+
+
+@pytest.mark.parametrize("path", WEB, ids=lambda p: p.name)
+def test_what_the_space_shows_knows_neither_gradio_nor_torch(path: Path) -> None:
+    assert not roots(imports(path)) & {"training", "evaluation", "gradio", "app", *HEAVY}
 
 
 def test_help_answers_at_once() -> None:

@@ -1,14 +1,17 @@
 import hashlib
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speech_translation import segments
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import SpeechStream, Utterance, cut, find_segments
 from speech_translation.types import Span
 
 RATE = 16_000
@@ -149,6 +152,61 @@ def test_blocks_do_not_change_the_result(
     in_one = segments._speech_probabilities(clip)
     monkeypatch.setattr(segments, "_BLOCK", 7)
     np.testing.assert_array_equal(segments._speech_probabilities(clip), in_one)
+
+
+def streamed(samples: np.ndarray, sizes: Iterator[int], longest: float = 30.0) -> list[Utterance]:
+    """What a stream gives for `samples` in chunks of these sizes."""
+    stream = SpeechStream(longest)
+    utterances = []
+    at = 0
+    while at < len(samples):
+        size = next(sizes)
+        utterances += stream.push(samples[at : at + size])
+        at += size
+    return utterances + stream.finish()
+
+
+@pytest.mark.parametrize("size", [1, 37, 512, 8_000, 48_000, 10**9])
+def test_a_stream_gives_the_spans_of_the_whole(speech_clip: Clip, size: int) -> None:
+    clip = speech_clip(JAPANESE[0])
+    if size > 100:
+        clips = [speech_clip(name) for name in JAPANESE + ENGLISH]
+        clip = np.concatenate([silence(0.7), *clips])[: -2 * RATE]  # ends within a word
+    utterances = streamed(clip, itertools.repeat(size))
+    assert [utterance.span for utterance in utterances] == find_segments(clip)
+    for span, samples in utterances:
+        np.testing.assert_array_equal(samples, cut(clip, span))
+
+
+@given(sizes=st.lists(st.integers(100, 3 * RATE), min_size=1))
+@settings(deadline=None, max_examples=20)
+def test_a_stream_cuts_alike_however_it_is_fed(speech_clip: Clip, sizes: list[int]) -> None:
+    speech = np.concatenate([without_pauses(speech_clip(name)) for name in ENGLISH])
+    speech = np.concatenate([silence(1), speech[: 14 * RATE], silence(1)])
+    assert len(find_segments(speech)) == 1
+    utterances = streamed(speech, itertools.cycle(sizes), 4.0)
+    assert [u.span for u in utterances] == [u.span for u in streamed(speech, iter([10**9]), 4.0)]
+    assert len(utterances) > 3
+    assert all(4 / 3 * RATE - 1 <= end - start <= 4 * RATE for (start, end), _ in utterances)
+    assert all(a.span.end == b.span.start for a, b in itertools.pairwise(utterances))
+    (whole,) = find_segments(speech)
+    assert (utterances[0].span.start, utterances[-1].span.end) == whole
+
+
+def test_a_stream_keeps_only_the_utterance_under_way(speech_clip: Clip) -> None:
+    clip = speech_clip(ENGLISH[0])
+    stream = SpeechStream()
+    assert stream.current is None
+    ended = stream.push(clip[: 2 * RATE])
+    assert ended == []
+    assert stream.current is not None
+    start, end = stream.current.span
+    assert 0 <= start < end <= 2 * RATE
+    np.testing.assert_array_equal(stream.current.samples, clip[start:end])
+    stream.push(clip[2 * RATE :])
+    stream.push(silence(3))
+    assert stream.current is None
+    assert len(stream._samples) < RATE // 2
 
 
 def test_threads_share_one_detector_and_not_its_state(

@@ -1,7 +1,7 @@
 import pytest
 
 from speech_translation.engine import neutralised, parse_reply, token_budget
-from speech_translation.text import has_japanese, repeated, wrong_script
+from speech_translation.text import echoed, has_japanese, repeated, wrong_script
 from speech_translation.types import Direction, Flag, Language, Segment, Translation
 
 
@@ -83,6 +83,21 @@ def test_context_cannot_end_the_turn() -> None:
     assert "Kirchner" in cleaned
     assert "<|" not in cleaned
     assert "<asr_text>" not in cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "terms", "only"),
+    [
+        ("Kirchner, Buenos Aires.", "kirchner, Buenos Aires", True),
+        ("キルヒネル夫人", "キルヒネル夫人、ブエノスアイレス", True),
+        ("Kirchner spoke in Buenos Aires.", "Kirchner, Buenos Aires", False),
+        ("", "Kirchner", False),
+        ("Hello.", "", False),
+        ("...", "...", False),
+    ],
+)
+def test_only_the_terms_that_were_given(text: str, terms: str, only: bool) -> None:
+    assert echoed(text, terms) is only
 
 
 def test_token_budget_grows_with_the_segment() -> None:

@@ -1,0 +1,1 @@
+"""Measurements and comparisons: what stands behind the figures of the README."""
