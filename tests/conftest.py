@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,3 +15,27 @@ SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech"
 def speech_clip() -> Callable[[str], np.ndarray]:
     """Human speech by its path, like `en/jfk.flac`, as the model hears it."""
     return cache(lambda path: load_audio(SPEECH / path))
+
+
+@pytest.fixture(scope="session")
+def space() -> Iterator[str]:
+    """The address of a running Space on the embedded checkpoint."""
+    import socket
+
+    import httpx
+
+    from app import Settings, launch
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    demo, url = launch(
+        Settings(model="phrasebook", port=port, queue_size=2, max_seconds=600.0, live_talks=3),
+        wait=False,
+    )
+    deadline = time.monotonic() + 60
+    while httpx.get(url + "healthz").status_code != 200:
+        assert time.monotonic() < deadline, "the model was not loaded in a minute"
+        time.sleep(0.1)
+    yield url
+    demo.close()

@@ -1,0 +1,167 @@
+"""Live captions over HTTP: the page sends what the microphone hears and reads captions back.
+
+    POST   /live?direction=en2ja       -> {"id": ...}
+    POST   /live/{id}?seq=0&rate=48000    body: mono int16, little-endian -> captions
+    POST   /live/{id}?seq=1&rate=48000&last=1
+    GET    /live/{id}/captions.srt        (txt, srt, vtt, tsv, json)
+    DELETE /live/{id}
+
+Gradio's own microphone stream loses sound: it keeps only the newest chunk while the handler works,
+and drops those around start and stop. Here a chunk carries its number, is sent again until it is
+answered, and is taken once. The next one goes out with all that was said meanwhile, so a slow model
+makes captions late and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from speech_translation.captions import FORMATS, render
+from speech_translation.engine import Engine
+from speech_translation.errors import SpeechTranslationError
+from speech_translation.live import LiveTranslator
+from speech_translation.types import Direction, Language
+from web.html import live_captions
+from web.texts import interface_language, say
+
+IDLE_SECONDS = 120.0
+CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page sends what is longer in parts
+RATES = range(8_000, 192_001)
+
+
+class Session:
+    """One visitor's talk. Used by one request at a time."""
+
+    def __init__(self, translator: LiveTranslator) -> None:
+        self.translator = translator
+        self.lock = threading.Lock()
+        self.next_chunk = 0
+        self.finished = False
+        self.used = time.monotonic()
+
+    def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
+        """Translate chunk `seq` (n,) unless it was taken before; False when one before it lacks."""
+        with self.lock:
+            if seq > self.next_chunk:
+                return False
+            if seq == self.next_chunk and not self.finished:
+                self.next_chunk += 1
+                if len(samples):
+                    self.translator.push(samples, rate)
+                if last:
+                    self.translator.finish()
+                    self.finished = True
+            self.used = time.monotonic()
+            return True
+
+    def captions(self, known: int, language: Language) -> dict[str, Any]:
+        """What the page shows: the fixed captions from number `known` on, and the growing line."""
+        translator = self.translator
+        return {
+            "from": known,
+            "segments": live_captions(translator.segments[known:], language),
+            "settled": translator.settled,
+            "tentative": translator.tentative,
+            "next": self.next_chunk,
+        }
+
+
+class LiveSessions:
+    """All talks that are going on: at most `limit`, each forgotten when nobody asks for it."""
+
+    def __init__(self, engine: Callable[[], Engine], limit: int) -> None:
+        self._engine = engine
+        self._limit = limit
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """What to add to the web server."""
+        return (
+            Route("/live", self._open, methods=["POST"]),
+            Route("/live/{id}", self._chunk, methods=["POST"]),
+            Route("/live/{id}", self._close, methods=["DELETE"]),
+            Route("/live/{id}/captions.{format}", self._download, methods=["GET"]),
+        )
+
+    async def _open(self, request: Request) -> Response:
+        language = interface_language(request.headers.get("accept-language"))
+        try:
+            direction = Direction(request.query_params.get("direction", "auto"))
+        except ValueError:
+            return _refused(400, "direction is one of en2ja, ja2en, auto")
+        try:
+            engine = await asyncio.to_thread(self._engine)
+        except SpeechTranslationError as error:
+            return _refused(503, say(language, "model_failed", reason=error))
+        terms = request.query_params.get("terms", "")[:1000]
+        with self._lock:
+            self._forget_idle()
+            if len(self._sessions) >= self._limit:
+                return _refused(503, say(language, "live_full"))
+            name = secrets.token_urlsafe(16)
+            self._sessions[name] = Session(LiveTranslator(engine, direction, context=terms))
+        return JSONResponse({"id": name})
+
+    async def _chunk(self, request: Request) -> Response:
+        session = self._sessions.get(request.path_params["id"])
+        if session is None:
+            return _refused(404, "this talk is over")
+        query = request.query_params
+        try:
+            seq, rate = int(query["seq"]), int(query["rate"])
+            known = max(0, int(query.get("known", "0")))
+        except (KeyError, ValueError):
+            return _refused(400, "seq, rate and known are whole numbers")
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > CHUNK_BYTES:
+                return _refused(413, f"a chunk has at most {CHUNK_BYTES} bytes")
+        if len(body) % 2 or rate not in RATES:
+            return _refused(400, "a chunk is int16 samples at 8 to 192 kHz")
+        samples = np.frombuffer(bytes(body), "<i2")
+        language = interface_language(request.headers.get("accept-language"))
+        try:
+            taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
+        except SpeechTranslationError:
+            return _refused(500, say(language, "broken"))
+        answer = session.captions(known, language)
+        return JSONResponse(answer, 200 if taken else 409)
+
+    async def _close(self, request: Request) -> Response:
+        self._sessions.pop(request.path_params["id"], None)
+        return Response(status_code=204)
+
+    async def _download(self, request: Request) -> Response:
+        session = self._sessions.get(request.path_params["id"])
+        wanted = request.path_params["format"]
+        format = next((f for f in FORMATS if f == wanted), None)
+        if session is None or format is None:
+            return _refused(404, "this talk is over")
+        session.used = time.monotonic()
+        return Response(
+            render(session.translator.translation(), format),
+            media_type="text/plain; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="captions.{format}"'},
+        )
+
+    def _forget_idle(self) -> None:
+        oldest = time.monotonic() - IDLE_SECONDS
+        for name in [name for name, s in self._sessions.items() if s.used < oldest]:
+            del self._sessions[name]
+
+
+def _refused(code: int, reason: str) -> Response:
+    return JSONResponse({"error": reason}, code)

@@ -1,0 +1,244 @@
+// What the page does by itself: languages, playing a segment, reading aloud, live captions.
+// The texts come from texts.toml as window.speechTexts (see app.py).
+(() => {
+  "use strict";
+  const locale = (navigator.language || "en").toLowerCase().startsWith("ja") ? "ja" : "en";
+  const texts = window.speechTexts[locale];
+  const find = (id) => document.getElementById(id);
+  document.documentElement.lang = locale;
+
+  // --- Languages -------------------------------------------------------------------------------
+
+  const japanese = /[\u3041-\u30ff\u3400-\u9fff]/;
+  const langOf = (text) => (japanese.test(text) ? "ja" : "en");
+
+  /** Fill what the server left for this language, and mark the language of the result. */
+  function dress() {
+    for (const element of document.querySelectorAll("[data-text]")) {
+      const text = texts[element.dataset.text];
+      if (element.textContent !== text) element.textContent = text;
+    }
+    const area = document.querySelector("#result textarea");
+    if (area && area.value && area.lang !== langOf(area.value)) area.lang = langOf(area.value);
+    const speak = find("speak");
+    if (speak) speak.hidden = !("speechSynthesis" in window);
+  }
+  let waiting = false;
+  new MutationObserver(() => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; dress(); });
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // --- Play a segment --------------------------------------------------------------------------
+
+  function playSegment(row) {
+    const audio = document.querySelector("#player audio");
+    if (!audio) return;
+    const end = Number(row.dataset.end);
+    audio.currentTime = Number(row.dataset.start);
+    audio.play();
+    for (const other of row.parentElement.children) other.classList.toggle("playing", other === row);
+    const stop = () => {
+      if (audio.currentTime < end && !audio.paused) return;
+      audio.pause();
+      row.classList.remove("playing");
+      audio.removeEventListener("timeupdate", stop);
+    };
+    audio.addEventListener("timeupdate", stop);
+  }
+
+  function readAloud() {
+    const text = document.querySelector("#result textarea")?.value;
+    if (!text) return;
+    speechSynthesis.cancel();
+    const speech = new SpeechSynthesisUtterance(text);
+    speech.lang = langOf(text) === "ja" ? "ja-JP" : "en-US";
+    speechSynthesis.speak(speech);
+  }
+
+  // --- Live captions ---------------------------------------------------------------------------
+
+  const root = () => (window.gradio_config?.root ?? "").replace(/\/$/, "");
+  const SEND_EVERY = 500; // milliseconds
+  const LONGEST = 2_000_000; // samples in one request
+
+  const worklet = URL.createObjectURL(new Blob([`
+    registerProcessor("capture", class extends AudioWorkletProcessor {
+      constructor() {
+        super();
+        this.parts = []; this.length = 0; this.done = false;
+        this.port.onmessage = () => { this.flush(); this.port.postMessage(null); this.done = true; };
+      }
+      flush() {
+        const all = new Int16Array(this.length);
+        let at = 0;
+        for (const part of this.parts) for (const x of part) {
+          all[at++] = Math.max(-32768, Math.min(32767, Math.round(x * 32768)));
+        }
+        this.parts = []; this.length = 0;
+        this.port.postMessage(all, [all.buffer]);
+      }
+      process(inputs) {
+        if (this.done) return false;
+        if (inputs[0].length) {
+          this.parts.push(inputs[0][0].slice()); this.length += inputs[0][0].length;
+          if (this.length >= 4096) this.flush();
+        }
+        return true;
+      }
+    });`], { type: "text/javascript" }));
+
+  const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  let talk = null; // the talk that is going on, or the last one
+
+  function note(text) {
+    const element = find("live-note");
+    if (element) element.textContent = text ?? texts.live_info;
+  }
+
+  function showCaptions(answer) {
+    const list = find("live-fixed");
+    const atEnd = find("live-captions");
+    while (list.children.length > answer.from) list.lastElementChild.remove();
+    for (const segment of answer.segments) {
+      const line = document.createElement("p");
+      for (const [name, text] of [["time", segment.time], ["text", segment.text], ["flags", segment.flags]]) {
+        const part = document.createElement("span");
+        part.className = name;
+        part.textContent = text;
+        if (name === "text" && segment.lang) part.lang = segment.lang;
+        line.append(part);
+      }
+      list.append(line);
+    }
+    const line = find("live-line");
+    line.querySelector(".settled").textContent = answer.settled;
+    line.querySelector(".tentative").textContent = answer.tentative;
+    line.lang = langOf(answer.settled + answer.tentative);
+    find("live-empty").hidden = list.children.length > 0 || line.textContent.trim() !== "";
+    atEnd.scrollTop = atEnd.scrollHeight;
+  }
+
+  /** Send what was heard, in order, each chunk until it is answered. */
+  async function send(current) {
+    for (;;) {
+      if (!current.heard.length && !current.ended) { await pause(SEND_EVERY); continue; }
+      const parts = [];
+      let length = 0;
+      while (current.heard.length && length < LONGEST) {
+        parts.push(current.heard.shift());
+        length += parts.at(-1).length;
+      }
+      const last = current.ended && !current.heard.length;
+      const body = new Blob(parts);
+      for (;;) {
+        if (current !== talk) return;
+        const url = `${root()}/live/${current.id}?seq=${current.seq}&rate=${current.rate}` +
+          `&known=${find("live-fixed").children.length}${last ? "&last=1" : ""}`;
+        let reply = null;
+        try { reply = await fetch(url, { method: "POST", body }); } catch { /* tried again below */ }
+        if (current !== talk) return;
+        if (reply?.ok) { showCaptions(await reply.json()); note(); break; }
+        if (reply) { // the server's own words: it would say no again
+          const words = await reply.json().catch(() => ({}));
+          note(words.error ?? texts.broken);
+          await release(current);
+          return;
+        }
+        note(texts.live_lost);
+        await pause(2 * SEND_EVERY);
+      }
+      current.seq += 1;
+      if (last) { current.sent = true; return; }
+      await pause(SEND_EVERY);
+    }
+  }
+
+  async function release(current) {
+    current.stream?.getTracks().forEach((track) => track.stop());
+    if (current.context && current.context.state !== "closed") await current.context.close();
+    current.ended = true;
+    const button = find("live-audio");
+    if (button) button.dataset.text = "live_start";
+    button?.setAttribute("aria-pressed", "false");
+    dress();
+  }
+
+  async function startTalk() {
+    const current = { heard: [], seq: 0, ended: false };
+    clearTalk();
+    talk = current;
+    try {
+      current.stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+      current.context = new AudioContext();
+      current.rate = current.context.sampleRate;
+      await current.context.audioWorklet.addModule(worklet);
+    } catch (error) {
+      note(texts.live_error.replace("{reason}", error.message));
+      return release(current);
+    }
+    const direction = document.querySelector("#live-direction input:checked")?.value ?? "auto";
+    const terms = document.querySelector("#terms textarea")?.value ?? "";
+    const query = new URLSearchParams({ direction, terms });
+    const node = new AudioWorkletNode(current.context, "capture");
+    current.flushed = new Promise((resolve) => {
+      node.port.onmessage = ({ data }) => (data ? current.heard.push(data) : resolve());
+    });
+    current.node = node;
+    current.context.createMediaStreamSource(current.stream).connect(node);
+    const button = find("live-audio");
+    button.dataset.text = "live_stop";
+    button.setAttribute("aria-pressed", "true");
+    dress();
+    const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
+    const words = await reply?.json().catch(() => ({}));
+    if (!reply?.ok) {
+      note(words?.error ?? texts.broken);
+      return release(current);
+    }
+    current.id = words.id;
+    note();
+    return send(current);
+  }
+
+  async function stopTalk(current) {
+    current.node?.port.postMessage("stop");
+    await Promise.race([current.flushed, pause(1000)]);
+    await release(current);
+  }
+
+  function clearTalk() {
+    if (talk?.id) fetch(`${root()}/live/${talk.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+    talk = null;
+    showCaptions({ from: 0, segments: [], settled: "", tentative: "" });
+    note();
+  }
+
+  // --- Clicks ----------------------------------------------------------------------------------
+
+  document.addEventListener("click", (event) => {
+    const target = event.target;
+    if (!(target instanceof Element)) return;
+    const row = target.closest("tr[data-start]");
+    if (row) playSegment(row);
+    if (target.closest("#speak")) readAloud();
+    if (target.closest("#live-audio")) {
+      if (talk && !talk.ended) stopTalk(talk);
+      else startTalk();
+    }
+    if (target.closest("#live-clear")) {
+      const current = talk;
+      if (current && !current.ended) stopTalk(current).then(clearTalk);
+      else clearTalk();
+    }
+    const format = target.closest("[data-live-format]")?.dataset.liveFormat;
+    if (format && talk?.id) {
+      const link = document.createElement("a");
+      link.href = `${root()}/live/${talk.id}/captions.${format}`;
+      link.download = `captions.${format}`;
+      link.click();
+    }
+  });
+  dress();
+})();
