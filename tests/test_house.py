@@ -19,7 +19,7 @@ LAYERS = [
     {"types", "errors", "files"},
     {"text", "audio", "segments", "attention", "decoding"},
     {"engine", "captions"},
-    {"translate"},
+    {"translate", "sharing"},
     {"live"},
     {"__init__"},
 ]
