@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     """The options, with the published checkpoint as the default model."""
     from speech_translation.audio import EXTENSIONS, MAX_SECONDS
     from speech_translation.captions import FORMATS
-    from speech_translation.engine import PUBLISHED_MODEL
+    from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL
 
     def positive(kind: type) -> Any:
         def parse(text: str) -> Any:
@@ -66,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
     )
     add("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N (default: auto)")
+    add(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="what to compute in (default: auto, what suits the device)",
+    )
     add(
         "--full-attention",
         action="store_true",
@@ -212,7 +218,12 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
     say(f"loading {options.model}")
     try:
-        engine = load_engine(options.model, options.device, windowed=not options.full_attention)
+        engine = load_engine(
+            options.model,
+            options.device,
+            precision=options.precision,
+            windowed=not options.full_attention,
+        )
     except SpeechTranslationError as error:
         fail(error)
         return 1

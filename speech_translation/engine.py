@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
+PRECISIONS = ("float32", "bfloat16", "float16")
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parent.parent / "examples" / "phrasebook"
 
 ASR_TEXT = "<asr_text>"
@@ -303,38 +304,40 @@ def neutralised(context: str) -> str:
     return re.sub(r"<\|[^|]*\|>|" + re.escape(ASR_TEXT), " ", context).strip()
 
 
-_engines: dict[tuple[str, str, bool], LocalEngine] = {}
+_engines: dict[tuple[str, str, str, bool], LocalEngine] = {}
 _loading = threading.Lock()
 
 
 def load_engine(
-    model: str = PUBLISHED_MODEL, device: str = "auto", *, windowed: bool = True
+    model: str = PUBLISHED_MODEL,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    windowed: bool = True,
 ) -> Engine:
     """The engine for a model, loaded once per process even when threads ask together.
 
     `model` is "phrasebook" (embedded), a folder, or a Hub id; `device` is auto, cpu, mps, cuda or
-    cuda:N. `windowed` applies the encoder's 8 s attention window, which the base model was trained
+    cuda:N. `precision` is one of `PRECISIONS`, or auto: bfloat16 on a GPU that has it, else
+    float16; float32 on a CPU, where bfloat16 is slower unless the processor multiplies in it.
+    `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 
     Raises ModelError when the model or the device cannot be had.
     """
     with _loading:
-        key = (model, device, windowed)
+        key = (model, device, precision, windowed)
         if key not in _engines:
-            _engines[key] = _load_local(model, device, windowed)
+            _engines[key] = _load_local(*key)
         return _engines[key]
 
 
-def _load_local(model: str, device: str, windowed: bool) -> LocalEngine:
+def _load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
     import torch
 
     chosen = choose_device(device)
+    dtype = getattr(torch, choose_precision(precision, chosen))
     folder = _locate(model)
-    gpu = chosen != "cpu"
-    precision = torch.float32
-    if gpu:
-        bf16 = chosen.startswith("cuda") and torch.cuda.is_bf16_supported(False)
-        precision = torch.bfloat16 if bf16 else torch.float16
     try:
         import qwen_asr
         from transformers import AutoProcessor
@@ -345,7 +348,7 @@ def _load_local(model: str, device: str, windowed: bool) -> LocalEngine:
         flash = chosen.startswith("cuda") and is_flash_attn_2_available()
         asr = qwen_asr.Qwen3ASRModel.from_pretrained(
             str(folder),
-            dtype=precision,
+            dtype=dtype,
             device_map=chosen,
             attn_implementation="flash_attention_2" if flash else "sdpa",
         )
@@ -354,7 +357,7 @@ def _load_local(model: str, device: str, windowed: bool) -> LocalEngine:
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)
         asr.model.eval()
-        return LocalEngine(asr, model, batch_size=8 if gpu else 1)
+        return LocalEngine(asr, model, batch_size=1 if chosen == "cpu" else 8)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
         raise ModelError(
             f"The checkpoint {model} cannot be loaded ({_first_words(error)}): copy or train it "
@@ -425,3 +428,19 @@ def choose_device(device: str) -> str:
             f"There is no device {device} here: use one of {', '.join(present)}, or auto."
         )
     return wanted
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """The precision to compute in; "auto" is what suits the device. ModelError for an unknown."""
+    import torch
+
+    if precision in PRECISIONS:
+        return precision
+    if precision != "auto":
+        raise ModelError(
+            f"There is no precision {precision}: use one of {', '.join(PRECISIONS)}, or auto."
+        )
+    if device == "cpu":
+        return "float32"
+    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+    return "bfloat16" if bf16 else "float16"

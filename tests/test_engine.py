@@ -238,6 +238,16 @@ def test_what_is_not_there_is_said(model: str, device: str, words: Sequence[str]
     assert all(word in str(caught.value) for word in words)
 
 
+def test_the_precision_can_be_chosen() -> None:
+    half = load_engine("phrasebook", "cpu", precision="bfloat16")
+    assert half.description == "phrasebook on cpu in bfloat16"
+    clip = utterances("en")[0]
+    exact = load_engine("phrasebook", "cpu").generate([clip], Direction.EN_JA)[0]
+    assert half.generate([clip], Direction.EN_JA)[0].text == exact.text
+    with pytest.raises(ModelError, match="no precision int3: use one of float32, bfloat16"):
+        load_engine("phrasebook", "cpu", precision="int3")
+
+
 def test_without_the_hub_the_offline_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="--model phrasebook") as caught:
