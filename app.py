@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -33,10 +33,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from speech_translation.audio import load_audio
-from speech_translation.captions import FORMATS, Format, write
-from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.captions import FORMATS, Format, cues, write
+from speech_translation.engine import (
+    PHRASEBOOK,
+    PRECISIONS,
+    PUBLISHED_MODEL,
+    Engine,
+    load_engine,
+)
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import cut, find_segments
+from speech_translation.sharing import SharedEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Language, Translation
 from web import html
 from web.live import LiveSessions
@@ -47,6 +54,8 @@ from web.texts import interface_language, say, texts
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples"
 PREFIX = "speech_"  # of our texts: Gradio has an "audio" of its own
+# Not False: that takes a part off the page, and at times Gradio fails to put it back.
+HIDDEN: Literal["hidden"] = "hidden"
 MODEL_QUEUE = "model"  # everything that uses the model waits in one line
 CACHE_SECONDS = 3600
 PLAYABLE = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"}
@@ -71,6 +80,7 @@ class Settings:
 
     model: str = PUBLISHED_MODEL
     device: str = "auto"
+    precision: str = "auto"
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -95,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
 
     add("model", Settings.model, "Hugging Face id, folder, or phrasebook, the embedded one")
     add("device", Settings.device, "auto, cpu, mps, cuda, cuda:N")
+    add("precision", Settings.precision, "auto, " + ", ".join(PRECISIONS))
     add("host", "0.0.0.0" if "SPACE_ID" in os.environ else Settings.host, "address to listen on")
     add("port", Settings.port, "port to listen on")
     add("queue-size", Settings.queue_size, "requests that may wait")
@@ -275,6 +286,7 @@ def theme() -> gr.themes.Base:
         font_mono=("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"),
     ).set(
         # Dark enough to be read: 4.5:1 on their backgrounds.
+        color_accent="*primary_700",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         block_label_text_color="*neutral_700",
@@ -356,7 +368,7 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
     )
     with gr.Row():
         start = gr.Button(t("translate"), variant="primary", elem_id="translate")
-        stop = gr.Button(t("stop"), elem_id="stop", visible=False)
+        stop = gr.Button(t("stop"), elem_id="stop", visible=HIDDEN)
     progress = gr.HTML(elem_id="progress")
     result = gr.Textbox(
         label=t("result"),
@@ -366,26 +378,26 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
         interactive=False,
         elem_id="result",
     )
-    with gr.Row(visible=False) as actions:
-        gr.Button(t("speak"), size="sm", elem_id="speak")
-        switch = gr.Button(t("switch"), size="sm", elem_id="switch", visible=False)
+    with gr.Row(elem_id="actions"):
+        speak = gr.Button(t("speak"), size="sm", elem_id="speak", visible=HIDDEN)
+        switch = gr.Button(t("switch"), size="sm", elem_id="switch", visible=HIDDEN)
     note = gr.HTML(elem_id="cost")
     player = gr.Audio(
-        label=t("player"), interactive=False, visible=False, buttons=["download"], elem_id="player"
+        label=t("player"), interactive=False, visible=HIDDEN, buttons=["download"], elem_id="player"
     )
-    with gr.Accordion(t("details"), open=False, visible=False, elem_id="details") as details:
+    with gr.Accordion(t("details"), open=False, visible=HIDDEN, elem_id="details") as details:
         table = gr.HTML(elem_id="segments")
         files = gr.File(
             label=t("downloads"), file_count="multiple", interactive=False, elem_id="downloads"
         )
     with gr.Accordion(t("terms_title"), open=False):
         terms = gr.Textbox(label=t("terms"), info=t("terms_info"), max_length=1000, elem_id="terms")
-    shown = [result, progress, stop, actions, switch, note, player, details, table, files]
+    shown = [result, progress, stop, speak, switch, note, player, details, table, files]
     names = [
         "result",
         "progress",
         "stop",
-        "actions",
+        "speak",
         "switch",
         "note",
         "player",
@@ -402,12 +414,12 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
     ) -> Iterator[list[Any]]:
         language = language_of(request)
         waiting = say(language, "waiting" if service.loading.finished else "loading")
-        hidden = gr.update(visible=False)
+        hidden = gr.update(visible=HIDDEN)
         yield update(
             result="",
             progress=html.status(waiting),
             stop=gr.update(visible=True),
-            actions=hidden,
+            speak=hidden,
             switch=hidden,
             note="",
             player=hidden,
@@ -429,10 +441,10 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
                     result=translation.text,
                     progress=outcome(translation, last, language),
                     stop=hidden,
-                    actions=gr.update(visible=bool(translation.text)),
+                    speak=gr.update(visible=bool(translation.text) or HIDDEN),
                     note=html.cost(translation, language),
-                    player=playback(path, files["vtt"], translation),
-                    details=gr.update(visible=bool(translation.segments)),
+                    player=playback(path, translation),
+                    details=gr.update(visible=bool(translation.segments) or HIDDEN),
                     table=html.segment_table(translation.segments, language),
                     files=list(files.values()),
                 )
@@ -443,7 +455,6 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
                 gr.Warning(words)
                 yield update(
                     progress=html.status(words, "warning"),
-                    actions=gr.update(visible=True),
                     switch=gr.update(visible=True),
                 )
         except gr.Error as error:
@@ -489,11 +500,20 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
             ).then(run, inputs, shown, **settings)
 
 
-def playback(path: str, subtitles: str, translation: Translation) -> Any:
+def playback(path: str, translation: Translation) -> Any:
     """The recording with its translation as subtitles, in a kind that browsers play."""
-    if not translation.segments or Path(path).suffix.lower() not in PLAYABLE:
-        return gr.update(visible=False)
-    return gr.Audio(path, subtitles=subtitles, visible=True)
+    if not translation.segments:
+        return gr.update(visible=HIDDEN)
+    recording: Any = path
+    if Path(path).suffix.lower() not in PLAYABLE:
+        samples = load_audio(path, translation.duration + 1)
+        recording = (SAMPLE_RATE, np.round(samples * 32767).astype(np.int16))
+    # As a list: a file would be read again at each later update.
+    subtitles = [
+        {"text": cue.text, "timestamp": [cue.start_ms / 1000, cue.end_ms / 1000]}
+        for cue in cues(translation)
+    ]
+    return gr.Audio(recording, subtitles=subtitles, visible=True)
 
 
 def live_tab(t: Localised) -> None:
@@ -648,7 +668,9 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     """
 
     def load() -> Engine:
-        return load_engine(settings.model, settings.device)
+        engine = load_engine(settings.model, settings.device, precision=settings.precision)
+        # ZeroGPU runs each visitor in a process of their own: nothing can be shared there.
+        return engine if spaces is not None else SharedEngine(engine)
 
     loading = Loading(load, settings.model)
     if spaces is not None:

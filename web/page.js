@@ -6,6 +6,7 @@
   const texts = window.speechTexts[locale];
   const find = (id) => document.getElementById(id);
   document.documentElement.lang = locale;
+  document.title = texts.title;
 
   // --- Languages -------------------------------------------------------------------------------
 
@@ -22,6 +23,11 @@
     if (area && area.value && area.lang !== langOf(area.value)) area.lang = langOf(area.value);
     const speak = find("speak");
     if (speak) speak.hidden = !("speechSynthesis" in window);
+    // Gradio's own: a button without a name, and copies of the tabs that only Tab reaches.
+    document.querySelector("#player .cc-button")?.setAttribute("aria-label", texts.subtitles);
+    for (const copy of document.querySelectorAll(".tab-container.visually-hidden button")) {
+      copy.tabIndex = -1;
+    }
   }
   let waiting = false;
   new MutationObserver(() => {
@@ -32,20 +38,18 @@
 
   // --- Play a segment --------------------------------------------------------------------------
 
+  let segmentPlayed = null;
+
+  /** Play a row's part of the recording; Gradio's player lets nobody else seek in it. */
   function playSegment(row) {
-    const audio = document.querySelector("#player audio");
-    if (!audio) return;
-    const end = Number(row.dataset.end);
-    audio.currentTime = Number(row.dataset.start);
-    audio.play();
-    for (const other of row.parentElement.children) other.classList.toggle("playing", other === row);
-    const stop = () => {
-      if (audio.currentTime < end && !audio.paused) return;
-      audio.pause();
-      row.classList.remove("playing");
-      audio.removeEventListener("timeupdate", stop);
-    };
-    audio.addEventListener("timeupdate", stop);
+    const recording = document.querySelector("#player a[download]")?.href;
+    if (!recording) return;
+    segmentPlayed?.pause();
+    segmentPlayed = new Audio(`${recording}#t=${row.dataset.start},${row.dataset.end}`);
+    const ended = () => row.classList.remove("playing");
+    segmentPlayed.addEventListener("pause", ended);
+    row.classList.add("playing");
+    segmentPlayed.play().catch(ended);
   }
 
   function readAloud() {
