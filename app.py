@@ -84,6 +84,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    open: bool = False
     queue_size: int = 20
     max_megabytes: int = 200
     max_seconds: float = 2 * 3600.0
@@ -113,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     add("max-seconds", Settings.max_seconds, "longest recording")
     add("live-talks", Settings.live_talks, "live captions at a time")
     options.add_argument("--share", action="store_true", help="a public link through Gradio")
+    options.add_argument("--open", action="store_true", help="open the page in a browser")
     return options
 
 
@@ -692,6 +694,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         server_name=settings.host,
         server_port=settings.port,
         share=settings.share,
+        inbrowser=settings.open,
         prevent_thread_lock=True,
         max_file_size=settings.max_megabytes << 20,
         allowed_paths=[str(EXAMPLES)],

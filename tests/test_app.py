@@ -207,6 +207,25 @@ def post(space: str, talk: str, body: bytes, **query: object) -> httpx.Response:
     return httpx.post(f"{space}live/{talk}", params=query, content=body, timeout=60)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("language", ["python", "javascript", "sh"])
+def test_the_readmes_snippets_work(space: str, tmp_path: Path, language: str) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme.split("## From a program")[1].split("\n## ")[0]
+    code = section.split(f"```{language}\n")[1].split("```")[0]
+    assert "http://127.0.0.1:7860" in code
+    code = code.replace("http://127.0.0.1:7860", space.rstrip("/"))
+    script = tmp_path / "snippet"
+    command = {"python": sys.executable, "javascript": "node", "sh": "sh"}[language]
+    if language == "javascript":
+        script = ROOT / ".cache/node/snippet.mjs"  # beside node_modules
+    script.write_text(code)
+    run = subprocess.run([command, script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    expected = reference({"python": "en_1", "javascript": "ja_1", "sh": "ja_2"}[language])
+    if language == "sh":
+        expected = f"event: complete\ndata: {json.dumps([expected])}"
+    assert expected in run.stdout, run.stderr
+
+
 def test_live_captions_lose_nothing_and_take_nothing_twice(space: str) -> None:
     talk = httpx.post(space + "live", params={"direction": "en2ja"}).json()["id"]
     pcm = (load_audio(EXAMPLES / "en_two_sentences.flac") * 32767).astype("<i2").tobytes()

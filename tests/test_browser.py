@@ -3,6 +3,7 @@
 Screenshots of each state go to screenshots/, which git ignores.
 """
 
+import base64
 import json
 import re
 import time
@@ -17,6 +18,7 @@ import soundfile
 import soxr
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from recordings import RATE, encoded
 
 from speech_translation.audio import load_audio
 from speech_translation.types import SAMPLE_RATE
@@ -134,6 +136,37 @@ def test_an_upload_is_translated(visit: Open, name: str, language: str) -> None:
     assert page.get_attribute("#result textarea", "lang") == language
     photograph(page, f"result_{name}")
     assert_accessible(page)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_video_is_taken_too(visit: Open, tmp_path: Path, dropped: bool) -> None:
+    video = tmp_path / "talk.mkv"
+    video.write_bytes(
+        encoded("matroska", "aac", load_audio(EXAMPLES / "ja_2.flac"), RATE, video="mpeg4")
+    )
+    page = visit()
+    if dropped:
+        page.locator("#audio input[type=file]").wait_for(state="attached")
+        page.evaluate(
+            """([bytes]) => {
+                const transfer = new DataTransfer();
+                const file = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+                transfer.items.add(new File([file], "talk.mkv", { type: "video/x-matroska" }));
+                const zone = document.querySelector("#audio input[type=file]").parentElement;
+                const options = { bubbles: true, cancelable: true, dataTransfer: transfer };
+                zone.dispatchEvent(new DragEvent("drop", options));
+            }""",
+            [base64.b64encode(video.read_bytes()).decode()],
+        )
+        expect(page.locator("#audio input[type=file]")).to_have_count(0, timeout=SOON)
+    else:
+        accepted = page.get_attribute("#audio input[type=file]", "accept") or ""
+        assert "video/*" in accepted
+        upload(page, video)
+    page.click("#translate")
+    expect(page.locator("#result textarea")).to_have_value(reference("ja_2"), timeout=SOON)
+    expect(page.locator("#player .play-pause-button")).to_be_visible()
+    photograph(page, "video")
 
 
 @pytest.mark.parametrize("direction", ["English → 日本語", "日本語 → English"])

@@ -23,6 +23,8 @@
     if (area && area.value && area.lang !== langOf(area.value)) area.lang = langOf(area.value);
     const speak = find("speak");
     if (speak) speak.hidden = !("speechSynthesis" in window);
+    const picker = document.querySelector("#audio input[type=file]");
+    if (picker) picker.accept = "audio/*,video/*,.amr,.3gp,.mkv,.opus";
     // Gradio's own: a button without a name, and copies of the tabs that only Tab reaches.
     document.querySelector("#player .cc-button")?.setAttribute("aria-label", texts.subtitles);
     for (const copy of document.querySelectorAll(".tab-container.visually-hidden button")) {
@@ -35,6 +37,30 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; dress(); });
   }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // --- Videos ----------------------------------------------------------------------------------
+
+  // Gradio's recording takes only what the browser calls audio; the server hears videos as well.
+  const isAudio = (file) => file.type.startsWith("audio/");
+
+  function takeAsAudio(event, picker, files) {
+    if (!picker || [...files].every(isAudio)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const transfer = new DataTransfer();
+    for (const file of files) transfer.items.add(new File([file], file.name, { type: "audio/mpeg" }));
+    picker.files = transfer.files;
+    picker.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("#audio input[type=file]")) {
+      takeAsAudio(event, event.target, event.target.files);
+    }
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const picker = event.target.closest?.("#audio")?.querySelector("input[type=file]");
+    takeAsAudio(event, picker, event.dataTransfer?.files ?? []);
+  }, true);
 
   // --- Play a segment --------------------------------------------------------------------------
 
