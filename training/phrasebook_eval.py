@@ -21,7 +21,7 @@ import numpy as np
 
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import Engine, load_engine
-from speech_translation.files import replace_file
+from speech_translation.files import replace_file, replace_section
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
 from training.synthesis import Clip, load_clips
@@ -33,7 +33,7 @@ ROWS = {
 }
 TRANSLATED = {Language.ENGLISH: Direction.EN_JA, Language.JAPANESE: Direction.JA_EN}
 BATCH = 16
-README_MARKS = ("<!-- phrasebook-eval -->\n", "<!-- /phrasebook-eval -->")
+README_SECTION = "phrasebook-eval"
 
 
 def hypotheses(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Hypothesis]:
@@ -98,13 +98,6 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def put_into_readme(text: str, readme: Path) -> None:
-    """Replace what stands between the marks of `readme`."""
-    before, rest = readme.read_text("utf-8").split(README_MARKS[0])
-    after = rest.split(README_MARKS[1])[1]
-    replace_file(readme, before + README_MARKS[0] + text + README_MARKS[1] + after)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="training.phrasebook_eval", description=__doc__)
@@ -134,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.output is not None:
         replace_file(options.output, json.dumps(results, indent=2) + "\n")
     if options.readme is not None:
-        put_into_readme(table(results), options.readme)
+        replace_section(options.readme, README_SECTION, table(results))
     return 0
 
 
