@@ -73,6 +73,16 @@ def test_masks_come_only_when_asked_for() -> None:
     assert ((changed > 0) & (changed < 0.5)).all()
 
 
+def test_one_clip_in_five_comes_through_a_narrow_band() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(200, N_MELS, 60) - 0.5
+    varied, _ = augment(features, torch.full((200,), 60), masked=False)
+    loudest = varied.amax(dim=2)
+    floor = loudest.amax(dim=1) - 2.0
+    narrow = (loudest[:, -1] < floor + 0.2).float().mean()  # all above 7 kHz is gone
+    assert 0.05 < narrow < 0.3  # some of it is hidden under the noise
+
+
 def test_noise_comes_at_many_levels() -> None:
     torch.manual_seed(0)
     levels = [float(noise(100).mean()) for _ in range(20)]

@@ -37,8 +37,9 @@ def augment(
     """Vary a batch (batch, 128, frames) of clips with `lengths` frames; returns the same pair.
 
     Per clip: tempo 0.85-1.18, vocal tract length (frequencies x 0.86-1.16), silence of up to 0.3 s
-    on either side, a smooth equaliser, noise 5-45 dB below the speech, level -20 to +6 dB, and if
-    `masked` SpecAugment (Park et al. 2019), small masks, since an utterance lasts two seconds.
+    on either side, a smooth equaliser, one in five through a narrow band as of a telephone, noise
+    5-45 dB below the speech, level -20 to +6 dB, and if `masked` SpecAugment (Park et al. 2019),
+    small masks, since an utterance lasts two seconds.
     """
     batch, _, frames = features.shape
     stretch = torch.exp(_uniform(batch, math.log(0.85), math.log(1.18)))
@@ -69,6 +70,13 @@ def augment(
     equaliser_db = _uniform(batch, -8, 8)[:, None] * slope
     equaliser_db = equaliser_db + _uniform(batch, 0, 4)[:, None] * torch.sin(phase)
     power = power * torch.pow(10.0, equaliser_db / 10)[:, :, None]
+
+    narrow = torch.rand(batch) < 0.2
+    top = torch.where(narrow, _uniform(batch, 3300, 7000), torch.full((batch,), 8000.0))
+    bottom = torch.where(narrow, _uniform(batch, 0, 250), torch.zeros(batch))
+    hz = _mel_to_hz(bins)
+    outside = (hz < bottom[:, None]) | (hz > top[:, None])
+    power = power.masked_fill(outside[:, :, None], 0.0)
 
     level = power.mean(dim=(1, 2)) * (new_frames / speech.sum(1))
     colour_db = _uniform(batch, -20, 10)[:, None] * slope

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_model
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 from transformers import AttentionInterface, GenerationConfig
@@ -51,7 +52,7 @@ HEARD = 1.0  # CTC per unit below which the first, easy stage ends, and
 EASY_AT_MOST = 0.25  # the share of the steps it may take
 UNMASKED = 0.2  # share of the steps before SpecAugment sets in
 CTC_WEIGHT = (0.5, 0.1)  # first and last
-SHARES = {"kokoro": 0.50, "cheap": 0.38, "other": 0.10, "noise": 0.02}
+SHARES = {"kokoro": 0.56, "cheap": 0.33, "other": 0.09, "noise": 0.02}
 TRANSCRIBE, JOIN = 0.10, 0.20  # shares of the phrases
 SYSTEM_TURN = 0.7  # vLLM leaves an empty system turn out
 DOUBTED = 0.03  # share of right translations that may be flagged as unsure
@@ -285,16 +286,25 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_LR * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def train(speech: Path, work: Path, output: Path, steps: int, seed: int, workers: int) -> None:
+def train(
+    speech: Path,
+    work: Path,
+    output: Path,
+    steps: int,
+    seed: int,
+    workers: int,
+    start: Path | None = None,
+) -> None:
     """Train for `steps` steps of `workers` x `BATCH` clips, one process and thread each.
 
-    Resumes from `work` and writes the checkpoint to `output`.
+    Resumes from `work`, else goes on from the checkpoint `start`, else begins from nothing; writes
+    the checkpoint to `output`.
     """
     work.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         meeting = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    arguments = (workers, meeting, speech, work, output, steps, seed)
+    arguments = (workers, meeting, speech, work, output, steps, seed, start)
     spawn(_train_worker, arguments, nprocs=workers)  # type: ignore[no-untyped-call]
 
 
@@ -307,6 +317,7 @@ def _train_worker(
     output: Path,
     steps: int,
     seed: int,
+    checkpoint: Path | None,
 ) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # faint features otherwise make each step several times slower
@@ -330,6 +341,9 @@ def _train_worker(
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
         first, easy = state["step"], state["easy"]
+    elif checkpoint:
+        load_model(model, str(checkpoint / "model.safetensors"))
+        easy = False
     draws = f"{seed} {rank} {first}"  # a resumed run draws anew
     torch.manual_seed(zlib.crc32(draws.encode()))
     random.seed(draws)
@@ -433,6 +447,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path(".cache/phrasebook/run"))
     parser.add_argument("--output", type=Path, default=Path("examples/phrasebook"))
     parser.add_argument("--steps", type=int, default=4600)
+    parser.add_argument("--start", type=Path, help="go on from this checkpoint of the same size")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(argv)
