@@ -81,6 +81,7 @@ class Settings:
     model: str = PUBLISHED_MODEL
     device: str = "auto"
     precision: str = "auto"
+    engine_url: str = ""
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     add("model", Settings.model, "Hugging Face id, folder, or phrasebook, the embedded one")
     add("device", Settings.device, "auto, cpu, mps, cuda, cuda:N")
     add("precision", Settings.precision, "auto, " + ", ".join(PRECISIONS))
+    add("engine-url", Settings.engine_url, "vLLM servers that do the work, ending in /v1")
     add("host", "0.0.0.0" if "SPACE_ID" in os.environ else Settings.host, "address to listen on")
     add("port", Settings.port, "port to listen on")
     add("queue-size", Settings.queue_size, "requests that may wait")
@@ -546,17 +548,25 @@ def benchmark_tab(t: Localised) -> None:
         picture = base64.b64encode(chart.read_bytes()).decode()
         published = json.loads(figures.read_text("utf-8"))
         rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>"
-            for row in published["table"]
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in published_row(system)) + "</tr>"
+            for system in published["systems"]
         )
         gr.HTML(
-            f'<p data-text="benchmark_info"></p>'
+            f'<p data-text="benchmark_info"></p><p lang="en">{escape(published["provenance"])}</p>'
             f'<img src="data:image/svg+xml;base64,{picture}" alt="">'
             f'<div class="scroll"><table><thead><tr><th data-text="system"></th>'
             f'<th data-text="parameters"></th><th>EN→JA</th><th>JA→EN</th>'
-            f'<th data-text="speed"></th></tr></thead><tbody>{rows}</tbody></table></div>',
+            f'<th data-text="speed"></th></tr></thead><tbody>{rows}</tbody></table></div>'
+            '<p data-text="reproduce"></p><pre><code>make benchmark-fleurs</code></pre>',
             elem_id="benchmark-chart",
         )
+
+
+def published_row(system: dict[str, Any]) -> list[str]:
+    """Title, parameters, quality in both directions, speed."""
+    quality = [system[direction] for direction in ("en2ja", "ja2en")]
+    scores = ["N/A" if score is None else f"{score:.1f}/5" for score in quality]
+    return [system["title"], system["parameters"], *scores, f"{system['tokens_per_second']:.1f}"]
 
 
 def choice(values: Sequence[str], value: str, label: str) -> gr.Radio:
@@ -670,7 +680,12 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     """
 
     def load() -> Engine:
-        engine = load_engine(settings.model, settings.device, precision=settings.precision)
+        engine = load_engine(
+            settings.model,
+            settings.device,
+            precision=settings.precision,
+            url=settings.engine_url,
+        )
         # ZeroGPU runs each visitor in a process of their own: nothing can be shared there.
         return engine if spaces is not None else SharedEngine(engine)
 

@@ -65,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         default=PUBLISHED_MODEL,
         help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
     )
+    add(
+        "--engine-url",
+        default="",
+        metavar="URL",
+        help="let a vLLM server, with its own model, do the work: http://host:8000/v1; several "
+        "with commas",
+    )
     add("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N (default: auto)")
     add(
         "--precision",
@@ -216,13 +223,14 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from speech_translation.engine import load_engine
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
-    say(f"loading {options.model}")
+    say(f"loading {options.engine_url or options.model}")
     try:
         engine = load_engine(
             options.model,
             options.device,
             precision=options.precision,
             windowed=not options.full_attention,
+            url=options.engine_url,
         )
     except SpeechTranslationError as error:
         fail(error)

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from speech_translation.errors import EngineError, ModelError
-from speech_translation.text import repeated, wrong_script
-from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Hypothesis, Language
+from speech_translation.errors import EngineError, ModelError, first_words
+from speech_translation.replies import (
+    ASR_TEXT,
+    LOW_CONFIDENCE_LOGPROB,
+    Cancelled,
+    OnText,
+    doubts,
+    neutralised,
+    parse_reply,
+    tagged,
+    token_budget,
+)
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
 if TYPE_CHECKING:
     import torch
@@ -24,18 +34,6 @@ PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
 PRECISIONS = ("float32", "bfloat16", "float16")
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parent.parent / "examples" / "phrasebook"
-
-ASR_TEXT = "<asr_text>"
-
-# Tokens a segment may cost: speech seldom needs more than five a second, a loop needs all there is.
-_TOKENS_AT_LEAST, _TOKENS_PER_SECOND = 24, 12
-
-# Whisper's threshold (openai/whisper, transcribe.py, logprob_threshold); a checkpoint's
-# generation_config.json may set its own as `low_confidence_logprob`.
-_LOW_CONFIDENCE_LOGPROB = -1.0
-
-OnText = Callable[[int, str], None]
-Cancelled = Callable[[], bool]
 
 
 class Engine(Protocol):
@@ -89,7 +87,7 @@ class LocalEngine:
         self._pad: int = tokenizer.pad_token_id if pad is None else pad
         self._tag_end: int = tokenizer.convert_tokens_to_ids(ASR_TEXT)
         self._low_confidence: float = getattr(
-            config, "low_confidence_logprob", _LOW_CONFIDENCE_LOGPROB
+            config, "low_confidence_logprob", LOW_CONFIDENCE_LOGPROB
         )
 
     @property
@@ -249,18 +247,8 @@ class LocalEngine:
             text, text_start = decoded.strip(), 0
         scored = logprobs[text_start:length]
         mean = sum(scored) / len(scored) if scored else 0.0
-        flags = set[Flag]()
-        if truncated:
-            flags.add(Flag.TRUNCATED)
-        if not text:
-            flags |= {Flag.NO_SPEECH, Flag.LOW_CONFIDENCE}
-        if mean < self._low_confidence or direction is Direction.AUTO:
-            flags.add(Flag.LOW_CONFIDENCE)
-        if repeated(text):
-            flags.add(Flag.REPEATED)
-        if direction.target and wrong_script(text, direction.target):
-            flags.add(Flag.WRONG_SCRIPT)
-        return Hypothesis(text, direction, length, mean, Flags(flags))
+        flags = doubts(text, direction, mean, self._low_confidence, truncated=truncated)
+        return Hypothesis(text, direction, length, mean, flags)
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -271,40 +259,7 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def token_budget(samples: int) -> int:
-    """The most tokens a segment of so many samples may cost, tag and end token included."""
-    return _TOKENS_AT_LEAST + round(_TOKENS_PER_SECOND * samples / SAMPLE_RATE)
-
-
-def parse_reply(reply: str) -> tuple[Language | None, str]:
-    """Split `language Japanese<asr_text>...` into the language named and the text.
-
-    The text is empty as long as the tag is not complete. A reply without a tag is all text.
-    """
-    tag, separator, text = reply.partition(ASR_TEXT)
-    if not separator:
-        return None, "" if "language ".startswith(tag[:9]) else reply.strip()
-    names = {language.tag: language for language in Language}
-    return names.get(tag.removeprefix("language ").strip()), text.strip()
-
-
-def tagged(on_text: OnText) -> OnText:
-    """`on_text` for replies that begin with a tag: it hears of the text only."""
-
-    def listen(index: int, reply: str) -> None:
-        text = parse_reply(reply)[1]
-        if text:
-            on_text(index, text)
-
-    return listen
-
-
-def neutralised(context: str) -> str:
-    """`context` without anything the tokenizer would read as a control token."""
-    return re.sub(r"<\|[^|]*\|>|" + re.escape(ASR_TEXT), " ", context).strip()
-
-
-_engines: dict[tuple[str, str, str, bool], LocalEngine] = {}
+_engines: dict[tuple[str, str, str, bool, str], Engine] = {}
 _loading = threading.Lock()
 
 
@@ -314,6 +269,7 @@ def load_engine(
     *,
     precision: str = "auto",
     windowed: bool = True,
+    url: str = "",
 ) -> Engine:
     """The engine for a model, loaded once per process even when threads ask together.
 
@@ -323,12 +279,20 @@ def load_engine(
     `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 
-    Raises ModelError when the model or the device cannot be had.
+    With `url`, one or several addresses of vLLM servers separated by commas, they do the work with
+    the model that they serve, and the rest does not apply.
+
+    Raises ModelError when the model or the device cannot be had, EngineError when no server can.
     """
     with _loading:
-        key = (model, device, precision, windowed)
+        key = (model, device, precision, windowed, url)
         if key not in _engines:
-            _engines[key] = _load_local(*key)
+            if url:
+                from speech_translation.remote import RemoteEngine
+
+                _engines[key] = RemoteEngine(url.split(","))
+            else:
+                _engines[key] = _load_local(model, device, precision, windowed)
         return _engines[key]
 
 
@@ -360,7 +324,7 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
         return LocalEngine(asr, model, batch_size=1 if chosen == "cpu" else 8)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
         raise ModelError(
-            f"The checkpoint {model} cannot be loaded ({_first_words(error)}): copy or train it "
+            f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
             "again; it needs config.json, model.safetensors, the tokenizer and "
             "preprocessor_config.json."
         ) from error
@@ -401,15 +365,11 @@ def _fetch(model: str) -> Path:
     try:
         return Path(snapshot_download(model, local_files_only=offline))
     except Exception as error:  # the Hub's client has no common error
-        reason = "it cannot be reached" if offline else _first_words(error)
+        reason = "it cannot be reached" if offline else first_words(error)
         raise ModelError(
             f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
             "network, use the embedded one: python inference.py FILE --model phrasebook"
         ) from error
-
-
-def _first_words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def choose_device(device: str) -> str:

@@ -11,6 +11,11 @@ Every message is one sentence or two: what is wrong, with which file, and what t
 from __future__ import annotations
 
 
+def first_words(error: Exception) -> str:
+    """What a library says, as part of a sentence of ours."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 class SpeechTranslationError(Exception):
     """Base of everything this library raises on purpose."""
 

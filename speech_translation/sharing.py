@@ -10,7 +10,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from speech_translation.engine import Cancelled, Engine, OnText
+from speech_translation.engine import Engine
+from speech_translation.replies import Cancelled, OnText
 from speech_translation.types import Direction, Flag, Hypothesis
 
 _ASKED_EVERY = 0.1  # seconds between two looks at whether a caller has given up

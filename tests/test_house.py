@@ -18,6 +18,8 @@ WEB = sorted((ROOT / "web").glob("*.py"))
 LAYERS = [
     {"types", "errors", "files"},
     {"text", "audio", "segments", "attention", "decoding"},
+    {"replies"},
+    {"remote"},
     {"engine", "captions"},
     {"translate", "sharing"},
     {"live"},
@@ -75,6 +77,13 @@ def test_torch_lives_behind_the_local_engine(path: Path) -> None:
         assert not roots(imports(path)) & HEAVY
     if path.stem != "decoding":  # imported by the engine when it generates
         assert not roots(imports(path, deferred=False)) & HEAVY
+
+
+def test_http_is_spoken_in_one_place_of_the_library() -> None:
+    for path in LIBRARY:
+        assert path.stem == "remote" or "httpx" not in roots(imports(path))
+    engine = ROOT / "speech_translation" / "engine.py"
+    assert "speech_translation.remote" not in imports(engine, deferred=False)
 
 
 @pytest.mark.parametrize("path", RECIPE, ids=lambda p: p.name)

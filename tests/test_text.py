@@ -1,6 +1,6 @@
 import pytest
 
-from speech_translation.engine import neutralised, parse_reply, token_budget
+from speech_translation.replies import neutralised, parse_reply, token_budget
 from speech_translation.text import echoed, has_japanese, repeated, wrong_script
 from speech_translation.types import Direction, Flag, Language, Segment, Translation
 

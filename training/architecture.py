@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speech_translation.engine import ASR_TEXT
+from speech_translation.replies import ASR_TEXT
 
 if TYPE_CHECKING:
     import torch

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import ASR_TEXT
 from speech_translation.errors import AudioError, ModelError, SpeechTranslationError
+from speech_translation.replies import ASR_TEXT
 from speech_translation.text import JAPANESE, has_japanese
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 from training.architecture import (
