@@ -47,6 +47,11 @@ class Direction(StrEnum):
         """The direction that writes `target`."""
         return cls.EN_JA if target is Language.JAPANESE else cls.JA_EN
 
+    @classmethod
+    def of(cls, source: Language) -> Direction:
+        """The direction that translates `source`."""
+        return cls.EN_JA if source is Language.ENGLISH else cls.JA_EN
+
 
 class Flag(StrEnum):
     """A reason to distrust a hypothesis. Flags are shown, never used to hide text."""

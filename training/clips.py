@@ -1,6 +1,6 @@
 """Make the clips in `examples/` from the evaluation's speech: held-out sentences, chosen voices.
 
-    python -m training.clips --speech .cache/phrasebook/speech --output examples
+    python -m training.clips --output examples
 
 Drawn from what the checkpoint translates exactly: they show it at work and hold it in the tests,
 they do not measure it. Each clip gets a .txt with the reference translation and a line for each
@@ -22,8 +22,8 @@ from speech_translation.engine import Engine, load_engine
 from speech_translation.files import replace_file
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Segment, Translation
-from training.phrasebook_eval import TRANSLATED
-from training.synthesis import Clip, load_clips
+from training.synthesis import Clip
+from training.test_set import TEST_SET, read_test_set
 
 # Name, set of the evaluation it is drawn from, sentences, seconds of silence between them.
 CLIPS = (
@@ -75,7 +75,7 @@ def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Seg
     parts, segments, position = [margin], list[Segment](), len(margin)
     for clip in clips:
         end = position + len(clip.samples)
-        direction = TRANSLATED[clip.language]
+        direction = Direction.of(clip.language)
         segments.append(
             Segment(position / SAMPLE_RATE, end / SAMPLE_RATE, clip.translation, direction)
         )
@@ -88,19 +88,19 @@ def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Seg
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="training.clips", description=__doc__)
-    parser.add_argument("--speech", type=Path, default=Path(".cache/phrasebook/speech"))
+    parser.add_argument("--test-set", type=Path, default=TEST_SET)
     parser.add_argument("--output", type=Path, default=Path("examples"))
     parser.add_argument("--model", default="phrasebook")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     engine = load_engine(options.model, "cpu")
     rows = ["file\tspoken\ttranslation\tvoice\trate"]
-    clips = load_clips(options.speech)
+    clips = read_test_set(options.test_set)
     for language in Language:
         for name, source, count, pause in CLIPS:
             rng = random.Random(f"{options.seed} {language} {name}")
             pool = [c for c in clips if c.set == source and c.language is language]
-            right = steady(engine, pool, TRANSLATED[language])
+            right = steady(engine, pool, Direction.of(language))
             if name == "1":
                 right = [c for c in right if heard_by_telephone(engine, c)]
             chosen = rng.sample(right, count)

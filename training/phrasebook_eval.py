@@ -1,8 +1,9 @@
 """Measure the phrasebook checkpoint on sentences, voices and a speaking rate it never saw.
 
-    python -m training.phrasebook_eval --speech .cache/phrasebook/speech --other ../shared/speech
+    python -m training.phrasebook_eval --other RECORDINGS
 
-Prints the table of the README and keeps it, with the figures, beside the checkpoint.
+Prints the table of the README and keeps it, with the figures, beside the checkpoint. The speech is
+that of `training.test_set`.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from speech_translation.engine import Engine, load_engine
 from speech_translation.files import replace_file, replace_section
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
-from training.synthesis import Clip, load_clips
+from training.synthesis import Clip
+from training.test_set import SETS, TEST_SET, read_test_set
 
-ROWS = {
-    "eval_seen": "seen voices, held-out sentences",
-    "eval_voices": "held-out voices, held-out sentences",
-    "eval_rate": "held-out voices at a held-out rate, held-out sentences",
-}
-TRANSLATED = {Language.ENGLISH: Direction.EN_JA, Language.JAPANESE: Direction.JA_EN}
+LABELS = (
+    "seen voices, held-out sentences",
+    "held-out voices, held-out sentences",
+    "held-out voices at a held-out rate, held-out sentences",
+)
 BATCH = 16
 README_SECTION = "phrasebook-eval"
 
@@ -49,7 +50,7 @@ def scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[st
     """Share of exact translations, chrF, and how the direction and the confidence came out."""
     from sacrebleu.metrics import CHRF
 
-    forced = hypotheses(engine, clips, TRANSLATED[language])
+    forced = hypotheses(engine, clips, Direction.of(language))
     free = hypotheses(engine, clips, Direction.AUTO)
     right = [h.text == clip.translation for h, clip in zip(forced, clips, strict=True)]
     references = [[clip.translation for clip in clips]]
@@ -57,7 +58,7 @@ def scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[st
         "n": len(clips),
         "exact": float(np.mean(right)),
         "chrf2": CHRF().corpus_score([h.text for h in forced], references).score,
-        "direction": float(np.mean([h.direction is TRANSLATED[language] for h in free])),
+        "direction": float(np.mean([h.direction is Direction.of(language) for h in free])),
         "same_as_forced": float(
             np.mean([a.text == b.text for a, b in zip(forced, free, strict=True)])
         ),
@@ -77,14 +78,14 @@ def table(results: dict[str, Any]) -> str:
         "| exact match (chrF2), greedy | EN->JA | n | JA->EN | n |",
         "|---|---|---|---|---|",
     ]
-    for name, label in ROWS.items():
+    for name, label in zip(SETS, LABELS, strict=True):
         cells = [results[name][language] for language in ("en", "ja")]
         shown = [f"{100 * x['exact']:.1f} % ({x['chrf2']:.1f}) | {x['n']}" for x in cells]
         lines.append(f"| {label} | {' | '.join(shown)} |")
     cells = [
         (np.average([r[x]["direction"] for r in rows], weights=[r[x]["n"] for r in rows]), rows, x)
         for x in ("en", "ja")
-        for rows in [[results[name] for name in ROWS]]
+        for rows in [[results[name] for name in SETS]]
     ]
     shown = [f"{100 * share:.1f} % | {sum(r[x]['n'] for r in rows)}" for share, rows, x in cells]
     lines.append(f"| automatic direction right, all of the above | {' | '.join(shown)} |")
@@ -102,19 +103,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="training.phrasebook_eval", description=__doc__)
     parser.add_argument("--model", default="phrasebook")
-    parser.add_argument("--speech", type=Path, default=Path(".cache/phrasebook/speech"))
+    parser.add_argument("--test-set", type=Path, default=TEST_SET)
     parser.add_argument("--other", type=Path, help="folder of speech outside the phrasebook")
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
     parser.add_argument("--readme", type=Path, help="README to put the table into")
     options = parser.parse_args(argv)
     engine = load_engine(options.model)
-    clips = load_clips(options.speech)
+    clips = read_test_set(options.test_set)
     results: dict[str, Any] = {
         "model": options.model,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPU, float32",
         "date": time.strftime("%Y-%m-%d"),
     }
-    for name in ROWS:
+    for name in SETS:
         results[name] = {}
         for language in Language:
             chosen = [c for c in clips if c.set == name and c.language is language]
