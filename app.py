@@ -91,6 +91,11 @@ class Settings:
     max_seconds: float = 2 * 3600.0
     live_talks: int = 8
 
+    @property
+    def visitors_at_once(self) -> int:
+        """Whose recordings are worked on while others wait; servers take many at a time."""
+        return 32 if self.engine_url else 4
+
 
 def parser() -> argparse.ArgumentParser:
     """The options, with what the environment says as defaults."""
@@ -473,7 +478,7 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
 
     settings: dict[str, Any] = {
         "concurrency_id": MODEL_QUEUE,
-        "concurrency_limit": 4,
+        "concurrency_limit": service.settings.visitors_at_once,
         "api_visibility": "private",
         "show_progress": "hidden",
         "validator": admission(service, demo),
@@ -657,7 +662,7 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
             api_name=function.__name__,
             validator=admission(service, demo),
             concurrency_id=MODEL_QUEUE,
-            concurrency_limit=4,
+            concurrency_limit=service.settings.visitors_at_once,
         )
 
 
@@ -686,8 +691,10 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
             precision=settings.precision,
             url=settings.engine_url,
         )
-        # ZeroGPU runs each visitor in a process of their own: nothing can be shared there.
-        return engine if spaces is not None else SharedEngine(engine)
+        # ZeroGPU runs each visitor in a process of their own: nothing can be shared there. Servers
+        # make batches of whatever reaches them.
+        alone = spaces is not None or settings.engine_url
+        return engine if alone else SharedEngine(engine)
 
     loading = Loading(load, settings.model)
     if spaces is not None:

@@ -39,6 +39,7 @@ from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
 TIMEOUT: Seconds = 120.0
+CONNECT_TIMEOUT: Seconds = 5.0
 IN_FLIGHT = 16
 TRIES = 5
 FIRST_PAUSE: Seconds = 0.25  # doubled from try to try, and up to as much again at random
@@ -246,11 +247,12 @@ class RemoteEngine:
             server = self._take()
             url = server.url + path
             left = max(deadline - time.monotonic(), 0.001)
+            timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
             try:
-                with self._client.stream(method, url, timeout=left, **content) as reply:
+                with self._client.stream(method, url, timeout=timeout, **content) as reply:
                     _check(reply, deadline)
                     return read(reply)
-            except httpx.TimeoutException:
+            except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
                 raise EngineError(
                     f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
                 ) from None
@@ -278,7 +280,10 @@ class RemoteEngine:
         """The server to ask now; it counts one request more."""
         with self._choosing:
             now = time.monotonic()
-            server = min(self._servers, key=lambda x: (x.shunned_until > now, x.in_flight))
+            server = min(
+                self._servers,
+                key=lambda x: (x.shunned_until > now, x.in_flight, random.random()),
+            )
             server.in_flight += 1
             return server
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation import report
 from speech_translation import FORMATS
 from training.phrasebook_eval import README_SECTION, table
 
@@ -38,6 +39,16 @@ def test_the_example_runs(
 def test_the_phrasebook_table_is_the_measured_one() -> None:
     measured = json.loads((ROOT / "examples" / "phrasebook.json").read_text("utf-8"))
     assert section(README_SECTION) == table(measured)
+
+
+@pytest.mark.parametrize("name", report.sections())
+def test_the_benchmark_tables_are_what_the_results_give(name: str) -> None:
+    assert section(name) == report.sections()[name], "run: make benchmark"
+
+
+def test_the_chart_is_what_the_published_figures_give() -> None:
+    drawn = report.draw(report.load(report.PUBLISHED))
+    assert report.CHART.read_text("utf-8") == drawn, "run: make benchmark"
 
 
 def test_the_front_matter_names_the_pinned_gradio() -> None:

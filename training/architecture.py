@@ -29,24 +29,9 @@ _SPLIT = (
 # that a slot word and the set phrase around it stay separate tokens.
 _LONGEST_TOKEN_BYTES = 18
 
-# Same prompt as Qwen3-ASR's own template: a system turn (the context, empty by default), a user
-# turn with the audio, an open assistant turn.
 CHAT_TEMPLATE = (
-    "{%- set ns = namespace(system='') -%}"
-    "{%- for m in messages -%}{%- if m.role == 'system' -%}"
-    "{%- if m.content is string -%}{%- set ns.system = m.content -%}"
-    "{%- else -%}{%- for c in m.content -%}{%- if c.text is defined -%}"
-    "{%- set ns.system = ns.system + c.text -%}{%- endif -%}{%- endfor -%}{%- endif -%}"
-    "{%- endif -%}{%- endfor -%}"
-    "{{- '<|im_start|>system\\n' + ns.system + '<|im_end|>\\n<|im_start|>user\\n' -}}"
-    "{%- for m in messages -%}{%- if m.role != 'system' and m.content is not string -%}"
-    "{%- for c in m.content -%}"
-    "{%- if c.type == 'audio' or 'audio' in c or 'audio_url' in c or c.type == 'input_audio' -%}"
-    "{{- '<|audio_start|><|audio_pad|><|audio_end|>' -}}"
-    "{%- endif -%}{%- endfor -%}{%- endif -%}{%- endfor -%}"
-    "{{- '<|im_end|>\\n' -}}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
-)
+    Path(__file__).resolve().parent.parent / "deploy" / "chat_template.jinja"
+).read_text("utf-8")
 
 
 def build_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
