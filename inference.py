@@ -2,7 +2,9 @@
 
     python inference.py talk.mp3 --direction en2ja
     python inference.py recordings/ --format srt --output-dir subtitles
+    python inference.py recordings/ more.list --output-dir out --jobs 64 --engine-url URL
 
+The last form is for any number of files: stopped at any moment and started again, it goes on.
 Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
 1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted.
 """
@@ -13,14 +15,17 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech_translation.errors import AudioError, SpeechTranslationError
-from speech_translation.types import SAMPLE_RATE, Direction, Translation
+from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Translation
 
 if TYPE_CHECKING:
+    from speech_translation.bulk import Tally
     from speech_translation.engine import Engine
 
 STANDARD_INPUT = "-"
@@ -94,23 +99,30 @@ def parser() -> argparse.ArgumentParser:
         help="refuse longer recordings (default: %(default)g)",
     )
     add("--batch-size", type=positive(int), help="segments translated at a time")
+    add(
+        "--jobs",
+        type=positive(int),
+        metavar="N",
+        help="translate N recordings at a time into --output-dir, with a journal there: a run "
+        "that was stopped goes on when it is started again; .txt and .list files name recordings, "
+        "one a line, relative to their own folder",
+    )
     add("--quiet", action="store_true", help="only errors on standard error")
     return options
 
 
 def recordings(arguments: Sequence[str]) -> Iterator[str | AudioError]:
     """The files behind the arguments; for a path without any, the error to report."""
-    from speech_translation.audio import EXTENSIONS
+    from speech_translation.audio import find_recordings
 
     for argument in arguments:
         path = Path(argument)
         if argument != STANDARD_INPUT and not path.exists():
             yield AudioError(f"{argument} does not exist: check the path.")
         elif argument != STANDARD_INPUT and path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            yield from map(str, found)
-            if not found:
-                yield AudioError(f"The folder {argument} holds no audio or video file.")
+            found = list(find_recordings(argument))
+            yield from map(str, sorted(x for x in found if isinstance(x, Path)))
+            yield from (x for x in found if isinstance(x, AudioError))
         else:
             yield argument
 
@@ -197,6 +209,114 @@ def remarks(translation: Translation) -> Iterator[str]:
             yield f"{segment.start:.1f}-{segment.end:.1f} s: {flags}"
 
 
+class Progress:
+    """How far a run with --jobs is: every half second on a terminal, every ten seconds elsewhere.
+
+    `items` are what there is to do; they are counted while the work goes on.
+    """
+
+    def __init__(self, items: Iterable[object], quiet: bool) -> None:
+        self._watched = sys.stderr.isatty()
+        self._quiet = quiet
+        self._start = self._shown = time.monotonic()
+        self._total = 0
+        self._counted = False
+        if not quiet:
+            threading.Thread(target=self._count, args=(items,), daemon=True).start()
+
+    def _count(self, items: Iterable[object]) -> None:
+        for self._total, _ in enumerate(items, 1):
+            pass
+        self._counted = True
+
+    def __call__(self, tally: Tally) -> None:
+        """Say it, if it is time."""
+        now = time.monotonic()
+        if self._quiet or now - self._shown < (0.5 if self._watched else 10):
+            return
+        self._shown = now
+        left = max(self._total - tally.finished, 0)
+        line = f"{tally.finished}/{max(self._total, tally.finished)} files, {self._rate(tally)}"
+        if self._counted and (worked := tally.done + tally.failed):
+            line += f", {clock(left * (now - self._start) / worked)} left"
+        before, after = ("\r", "\x1b[K") if self._watched else ("", "\n")
+        print(before + line, end=after, file=sys.stderr, flush=True)
+
+    def end(self, tally: Tally) -> None:
+        """Say what has become of everything."""
+        if not self._quiet:
+            print("\r\x1b[K" if self._watched else "", end="", file=sys.stderr)
+            print(
+                f"{tally.done} files done in {clock(time.monotonic() - self._start)}, "
+                f"{tally.skipped} before, {self._rate(tally)}",
+                file=sys.stderr,
+            )
+
+    def _rate(self, tally: Tally) -> str:
+        rate = tally.seconds / max(time.monotonic() - self._start, 0.001)
+        return f"{tally.failed} failed, {rate:.1f} h of audio per hour"
+
+
+def clock(seconds: Seconds) -> str:
+    """Whole seconds as h:mm:ss."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
+def open_engine(options: argparse.Namespace) -> Engine:
+    """The engine asked for; ModelError or EngineError when it cannot be had."""
+    from speech_translation.engine import load_engine
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
+    if not options.quiet:
+        print(f"loading {options.engine_url or options.model}", file=sys.stderr)
+    engine = load_engine(
+        options.model,
+        options.device,
+        precision=options.precision,
+        windowed=not options.full_attention,
+        url=options.engine_url,
+        in_flight=options.jobs or 0,
+    )
+    if not options.quiet:
+        print(engine.description, file=sys.stderr)
+    return engine
+
+
+def run_jobs(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    """Translate everything asked for with a journal, --jobs at a time; returns the exit status."""
+    from speech_translation.bulk import Journal, sources, translate_files
+    from speech_translation.sharing import SharedEngine
+
+    try:
+        with Journal(options.output_dir) as journal:
+            engine = open_engine(options)
+            interrupt.check()
+            progress = Progress(sources(options.audio, options.format), options.quiet)
+            tally = translate_files(
+                sources(options.audio, options.format),
+                engine if options.engine_url else SharedEngine(engine),
+                journal,
+                options.format,
+                Direction(options.direction),
+                jobs=options.jobs,
+                context=options.context,
+                batch_size=options.batch_size,
+                max_seconds=options.max_seconds,
+                progress=progress,
+                cancelled=lambda: interrupt.pressed,
+            )
+            progress.end(tally)
+            for entry in journal.failures():
+                named = f"{entry.source}: " if entry.source else ""
+                print(f"error: {named}{entry.error}", file=sys.stderr)
+    except SpeechTranslationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    interrupt.check()
+    return 1 if tally.failed else 0
+
+
 def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     """Translate everything asked for; returns the exit status."""
     failed = False
@@ -220,23 +340,13 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         return 1
 
     from speech_translation.captions import render, write
-    from speech_translation.engine import load_engine
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
-    say(f"loading {options.engine_url or options.model}")
     try:
-        engine = load_engine(
-            options.model,
-            options.device,
-            precision=options.precision,
-            windowed=not options.full_attention,
-            url=options.engine_url,
-        )
+        engine = open_engine(options)
     except SpeechTranslationError as error:
         fail(error)
         return 1
     interrupt.check()
-    say(engine.description)
     paths: Sequence[Path | None] = [None] * len(sources)
     if options.output_dir is not None:
         paths = output_paths(sources, options.output_dir, options.format)
@@ -267,10 +377,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     several = len(options.audio) > 1 or Path(options.audio[0]).is_dir()
     if several and options.format != "txt" and options.output_dir is None:
         options_parser.error(f"several recordings as {options.format} need an --output-dir")
+    if options.jobs and options.output_dir is None:
+        options_parser.error("--jobs needs an --output-dir")
+    if options.jobs and STANDARD_INPUT in options.audio:
+        options_parser.error("--jobs takes files, folders and lists, not standard input")
     interrupt = Interrupt()
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return run(options, interrupt)
+        return (run_jobs if options.jobs else run)(options, interrupt)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -46,6 +46,32 @@ _NOTHING = np.empty(0, np.float32)
 _RATES = range(1_000, 768_001)  # Hz; a header that claims another rate is broken
 
 
+def find_recordings(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
+    """The recordings anywhere below `folder`, one at a time and in no order.
+
+    Links to folders are not followed. A folder that cannot be read, and a `folder` that holds no
+    recording at all, give the error to report.
+    """
+    empty = True
+    for found in _below(folder):
+        empty = False
+        yield found
+    if empty:
+        yield AudioError(f"The folder {os.fspath(folder)} holds no audio or video file.")
+
+
+def _below(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _below(entry.path)
+                elif Path(entry.name).suffix.lower() in EXTENSIONS:
+                    yield Path(entry.path)
+    except OSError as error:
+        yield AudioError(f"The folder {os.fspath(folder)} cannot be read ({error.strerror}).")
+
+
 class _Unread(Exception):
     """A decoder could not read the file, or not all of it."""
 

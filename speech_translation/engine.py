@@ -259,7 +259,7 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-_engines: dict[tuple[str, str, str, bool, str], Engine] = {}
+_engines: dict[tuple[str, str, str, bool, str, int], Engine] = {}
 _loading = threading.Lock()
 
 
@@ -270,6 +270,7 @@ def load_engine(
     precision: str = "auto",
     windowed: bool = True,
     url: str = "",
+    in_flight: int = 0,
 ) -> Engine:
     """The engine for a model, loaded once per process even when threads ask together.
 
@@ -280,17 +281,18 @@ def load_engine(
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 
     With `url`, one or several addresses of vLLM servers separated by commas, they do the work with
-    the model that they serve, and the rest does not apply.
+    the model that they serve, and the rest does not apply. They get up to `in_flight` requests at
+    a time, or `remote.IN_FLIGHT` if that is more.
 
     Raises ModelError when the model or the device cannot be had, EngineError when no server can.
     """
     with _loading:
-        key = (model, device, precision, windowed, url)
+        key = (model, device, precision, windowed, url, in_flight if url else 0)
         if key not in _engines:
             if url:
-                from speech_translation.remote import RemoteEngine
+                from speech_translation.remote import IN_FLIGHT, RemoteEngine
 
-                _engines[key] = RemoteEngine(url.split(","))
+                _engines[key] = RemoteEngine(url.split(","), in_flight=max(in_flight, IN_FLIGHT))
             else:
                 _engines[key] = _load_local(model, device, precision, windowed)
         return _engines[key]

@@ -292,6 +292,19 @@ def test_an_interrupted_write_leaves_the_old_file_alone(
     assert path.read_text() == "old"
 
 
+def test_the_content_is_on_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[str]()
+    for name in ("fsync", "replace"):
+        function = getattr(files.os, name)
+        monkeypatch.setattr(
+            files.os, name, lambda *args, f=function, n=name: (calls.append(n), f(*args))[1]
+        )
+    write(translation((0, 1, "new")), tmp_path / "out.srt", "srt")
+    assert calls == ["fsync", "replace", "fsync"]
+
+
 def test_a_lone_surrogate_does_not_stop_the_file(tmp_path: Path) -> None:
     write(translation((0, 1, "a\ud800b")), tmp_path / "out.json", "json")
     assert json.loads((tmp_path / "out.json").read_text("utf-8"))["text"] == "a?b"

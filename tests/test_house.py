@@ -22,7 +22,7 @@ LAYERS = [
     {"remote"},
     {"engine", "captions"},
     {"translate", "sharing"},
-    {"live"},
+    {"live", "bulk"},
     {"__init__"},
 ]
 HEAVY = {"torch", "transformers", "qwen_asr", "huggingface_hub"}

@@ -8,18 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+import inference
 from speech_translation import remote
 from speech_translation.engine import load_engine
 from speech_translation.errors import EngineError
 from speech_translation.remote import RemoteEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Flag
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 AUTO, EN_JA, JA_EN = Direction.AUTO, Direction.EN_JA, Direction.JA_EN
 TAG = ["language", " Japanese", "<asr_text>"]
 Fault = Callable[["Handler"], bool]
@@ -228,6 +231,23 @@ def test_many_are_in_flight_up_to_the_bound_and_come_back_in_order(
     hypotheses = RemoteEngine([server.url], in_flight=4).generate(clips(20), AUTO)
     assert [x.text for x in hypotheses] == [f"{8000 + i}個" for i in range(20)]
     assert server.most == 4
+
+
+def test_jobs_are_as_many_requests_at_a_time(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve()
+    server.pause = 0.3
+    (tmp_path / "in").mkdir()
+    for i in range(48):
+        (tmp_path / "in" / f"{i}.flac").symlink_to(EXAMPLES / "en_1.flac")
+    command = [str(tmp_path / "in"), "--output-dir", str(tmp_path / "out"), "--jobs", "24"]
+    assert inference.main([*command, "--engine-url", server.url]) == 0
+    assert 20 <= server.most <= 24
+    assert capsys.readouterr().err.splitlines()[-1].startswith("48 files done")
+    texts = {path.read_text("utf-8") for path in (tmp_path / "out").glob("*.txt")}
+    assert len(texts) == 1
+    assert len(list((tmp_path / "out").glob("*.txt"))) == 48
 
 
 def test_the_key_comes_from_the_environment(

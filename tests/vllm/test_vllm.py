@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,38 @@ def test_throughput(server: Server, samples: list[Sample]) -> None:
         rates[in_flight] = len(sounds) / (time.perf_counter() - start)
     print(json.dumps({name: round(rate, 1) for name, rate in rates.items()}))
     assert rates[16] > rates[1]
+
+
+def test_bulk_survives_a_server_that_is_killed_twice(server: Server, tmp_path: Path) -> None:
+    clips = ("en_1", "en_2", "ja_1", "ja_2")
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    archive.mkdir()
+    for number in range(200):
+        (archive / f"{number:03}.flac").symlink_to(EXAMPLES / f"{clips[number % 4]}.flac")
+    command = [sys.executable, "inference.py", str(archive), "--output-dir", str(out)]
+    command += ["--jobs", "32", "--engine-url", server.url]
+
+    def finished() -> list[str]:
+        journal = out / "journal.jsonl"
+        rows = journal.read_bytes().splitlines() if journal.exists() else []
+        return [row["output"] for row in map(json.loads, rows) if row["error"] is None]
+
+    for wanted in (30, 90):
+        with subprocess.Popen(command, cwd=ROOT) as run:
+            deadline = time.monotonic() + 120
+            while len(finished()) < wanted:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            server.kill()
+            assert run.wait(timeout=180) == 1  # it says what failed
+        assert len(finished()) < 200
+        server.start()
+        server.wait()
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+    assert sorted(finished()) == [f"{number:03}.txt" for number in range(200)]
+    for number in range(200):
+        expected = (EXAMPLES / f"{clips[number % 4]}.txt").read_text("utf-8")
+        assert (out / f"{number:03}.txt").read_text("utf-8") == expected
 
 
 def test_a_server_that_is_killed_is_one_sentence_and_comes_back(server: Server) -> None:
