@@ -44,7 +44,7 @@ from speech_translation.engine import (
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import cut, find_segments
 from speech_translation.sharing import SharedEngine
-from speech_translation.types import SAMPLE_RATE, Direction, Flag, Language, Translation
+from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
 from web import html
 from web.live import LiveSessions
 from web.loading import Loading
@@ -200,17 +200,19 @@ class Service:
         if stopped is not None:
             stopped.set()
 
-    def other_direction(
-        self, path: str, translation: Translation, asked: Direction
-    ) -> Direction | None:
-        """The direction the model itself names, if the one asked for gave doubtful results."""
-        doubtful = {Flag.LOW_CONFIDENCE, Flag.WRONG_SCRIPT}
-        if asked is Direction.AUTO or not translation.flags & doubtful:
+    def other_direction(self, path: str, asked: Direction) -> Direction | None:
+        """The direction the model itself names, if it is not the one asked for.
+
+        What is spoken in the target language already is written down instead of translated, and
+        surely so: only the model's own tag tells. The shortest segment of a second is asked.
+        """
+        if asked is Direction.AUTO:
             return None
         samples = load_audio(path, self.settings.max_seconds)
-        spans = find_segments(samples)[:1]
+        spans = sorted(find_segments(samples), key=lambda span: span.end - span.start)
+        telling = [span for span in spans if span.end - span.start >= SAMPLE_RATE] or spans
         heard = self.loading.engine().generate(
-            [cut(samples, span) for span in spans], Direction.AUTO
+            [cut(samples, span) for span in telling[:1]], Direction.AUTO
         )
         for hypothesis in heard:
             if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:
@@ -457,7 +459,7 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
                     table=html.segment_table(translation.segments, language),
                     files=list(files.values()),
                 )
-            other = service.other_direction(path, translation, Direction(asked))
+            other = service.other_direction(path, Direction(asked))
             if other is not None:
                 label = {value: words for words, value in DIRECTIONS}[other.value]
                 words = say(language, "other_direction", direction=label)

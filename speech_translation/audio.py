@@ -6,6 +6,8 @@ whatever libsndfile gives up on. The content decides, never the file's name.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import os
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from speech_translation.errors import AudioError
+from speech_translation.errors import AudioError, one_line
 from speech_translation.types import SAMPLE_RATE, Seconds
 
 Samples = npt.NDArray[np.float32]
@@ -44,6 +46,12 @@ _AV_FORMATS = (
 _BLOCK = 1 << 18  # values read at a time, all channels counted: 1 MiB
 _NOTHING = np.empty(0, np.float32)
 _RATES = range(1_000, 768_001)  # Hz; a header that claims another rate is broken
+# Values a second: 768 kHz in stereo, 192 kHz in 8 channels, 48 kHz in 32. A few bytes of FLAC can
+# claim five times as much silence, and decoding it takes that much longer.
+_DENSEST = 1_536_000
+# Bytes that FFmpeg may allocate at once: a film's index of 12 hours fits. It believes an MP4's
+# counts, so that 3 kB could take gigabytes.
+_ALLOCATION = 64 << 20
 
 
 def find_recordings(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
@@ -101,9 +109,10 @@ def load_audio(
     if name is None:
         name = Path(source).name if isinstance(source, str | os.PathLike) else ""
         name = name or "The recording"
+    name = one_line(name)
     if isinstance(source, str | os.PathLike):
         try:
-            with open(source, "rb") as file:
+            with _open(source, name) as file:
                 return _load(file, max_seconds, name)
         except FileNotFoundError:
             raise AudioError(f"{name} does not exist. Check the path.") from None
@@ -114,6 +123,13 @@ def load_audio(
                 f"{name} cannot be read ({error.strerror}). Check the file and its permissions."
             ) from error
     return _load(io.BytesIO(source) if isinstance(source, bytes) else source, max_seconds, name)
+
+
+def _open(source: str | os.PathLike[str], name: str) -> BinaryIO:
+    try:
+        return open(source, "rb")
+    except ValueError:  # a zero byte, or half a character
+        raise AudioError(f"{name} cannot be the name of a file. Check the path.") from None
 
 
 def _load(file: BinaryIO, max_seconds: Seconds, name: str) -> Samples:
@@ -160,11 +176,11 @@ def _collect(blocks: Iterator[tuple[int, Samples]], max_seconds: Seconds, name: 
             )
 
     for rate, block in blocks:
+        if rate not in _RATES or rate * block.shape[1] > _DENSEST:
+            raise _Unread
         if rate != stream_rate:
             if stream:
                 add(stream.resample_chunk(_NOTHING, last=True))
-            if rate not in _RATES:
-                raise _Unread
             stream = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
             stream_rate = rate
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
@@ -200,6 +216,8 @@ def _sndfile_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Sam
 def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]]:
     import av
 
+    with contextlib.suppress(AttributeError):  # Windows does not find it through PyAV's library
+        ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_ALLOCATION))
     try:
         # FFmpeg would follow a playlist or reference to any file or address it names. With these
         # two options it reads these formats and opens nothing but `file`.

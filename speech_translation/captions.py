@@ -112,7 +112,7 @@ def cues(translation: Translation) -> list[Cue]:
     free_ms = 0
     for segment in translation.segments:
         text = _single_line(segment.text)
-        if not _width(text):  # empty, or nothing that can be seen
+        if not _width("".join(text.split())):  # empty, or nothing that can be seen
             continue
         start = max(_milliseconds(segment.start), free_ms)
         span = max(_milliseconds(segment.end) - start, 1)

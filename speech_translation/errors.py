@@ -16,6 +16,11 @@ def first_words(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def one_line(name: str) -> str:
+    """A file's name as part of a sentence: what a terminal would act on, or not print, is "?"."""
+    return "".join(char if char.isprintable() else "?" for char in name)
+
+
 class SpeechTranslationError(Exception):
     """Base of everything this library raises on purpose."""
 

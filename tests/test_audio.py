@@ -451,3 +451,38 @@ def fuzz() -> int:
         assert np.abs(samples).max() <= 1
         decoded += 1
     return decoded
+
+
+def test_a_name_cannot_break_the_sentence_it_is_in() -> None:
+    for name in ("two\nlines\x1b[2J.wav", "zero\0byte.wav", "half\ud800character.wav"):
+        with pytest.raises(AudioError) as caught:
+            load_audio(name)
+        assert str(caught.value).isprintable()
+
+
+def test_an_index_that_claims_millions_of_packets_takes_no_memory() -> None:
+    script = f"""
+        import resource, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_audio import RATE, encoded, load_audio, voice
+        from speech_translation.errors import AudioError
+        film = bytearray(encoded("mp4", "aac", voice(), RATE))
+        load_audio(bytes(film))
+        many = (50_000_000).to_bytes(4, "big")
+        sizes, chunks, times = (film.index(name) for name in (b"stsz", b"stsc", b"stts"))
+        film[sizes + 8 : sizes + 16] = (1).to_bytes(4, "big") + many
+        film[chunks + 16 : chunks + 20] = film[times + 12 : times + 16] = many
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            load_audio(bytes(film))
+        except AudioError:
+            pass
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    assert int(run(script)) < 100_000  # KiB; it was 1.7 GB
+
+
+def test_a_rate_times_channels_that_nothing_records_is_refused() -> None:
+    fails(wav(np.zeros((100, 8)), 655_350, kind="FLAC"), "holds no sound")
+    assert not load_audio(wav(np.zeros((48_000, 32)), 48_000)).any()
+    assert not load_audio(wav(np.zeros((768_000, 2)), 768_000)).any()

@@ -420,3 +420,31 @@ def test_tsv_and_json_can_be_read_back(given: Translation) -> None:
     assert len(rows) == len(given.segments)
     data = json.loads(render(given, "json"))
     assert [part["text"] for part in data["segments"]] == [part.text for part in given.segments]
+
+
+@unhurried
+@given(translations)
+def test_both_subtitle_formats_round_trip_through_pysubs2(given: Translation) -> None:
+    for format in ("srt", "vtt"):
+        read = pysubs2.SSAFile.from_string(render(given, format), format_=format)
+        assert [(e.start, e.end) for e in read] == [(c.start_ms, c.end_ms) for c in cues(given)]
+        again = pysubs2.SSAFile.from_string(read.to_string(format), format_=format)
+        assert [(e.start, e.end) for e in again] == [(e.start, e.end) for e in read]
+
+
+@unhurried
+@given(translations)
+def test_joining_keeps_every_text_and_its_order(given: Translation) -> None:
+    rest, first = given.text, True
+    for segment in given.segments:
+        if segment.text:
+            if not first and segment.direction is not JA:
+                assert rest.startswith(" ")
+                rest = rest[1:]
+            assert rest.startswith(segment.text)
+            rest, first = rest[len(segment.text) :], False
+    assert rest == ""
+
+
+def test_invisible_characters_with_a_space_between_give_no_cue() -> None:
+    assert one("\u200d \u200d", 1) == []

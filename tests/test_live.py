@@ -98,9 +98,8 @@ def talk(seconds: float) -> np.ndarray:
     """Speech without a pause that would end it."""
     frames = clip("en_long")
     frames = frames[: len(frames) // 320 * 320].reshape(-1, 320)
-    return frames[np.sqrt((frames**2).mean(1)) > 0.03 * np.abs(frames).max()].ravel()[
-        : round(seconds * RATE)
-    ]
+    loud = frames[np.sqrt((frames**2).mean(1)) > 0.03 * np.abs(frames).max()]
+    return np.resize(loud, round(seconds * RATE))  # from the beginning again if need be
 
 
 def feed(

@@ -226,3 +226,25 @@ def test_the_detector_is_the_documented_file() -> None:
     documented = re.search(r"sha256: `(\w+)`", readme)
     assert documented
     assert hashlib.sha256(segments._MODEL.read_bytes()).hexdigest() == documented[1]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0]), st.integers(1, 900)), max_size=12))
+@settings(deadline=None, max_examples=50)
+def test_spans_cover_the_speech_in_order_and_none_is_over_30_seconds(
+    stretches: list[tuple[float, int]],
+) -> None:
+    probabilities = np.repeat([p for p, _ in stretches], [n for _, n in stretches])
+    samples = np.random.default_rng(1).standard_normal(len(probabilities) * 512, np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "_speech_probabilities", lambda samples: probabilities)
+        spans = find_segments(samples)
+    assert all(0 <= start < end <= min(len(samples), start + 30 * RATE) for start, end in spans)
+    assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
+    covered = np.zeros(len(samples), bool)
+    for start, end in spans:
+        covered[start:end] = True
+    at = 0
+    for probability, windows in stretches:
+        if probability == 1 and windows >= 5:  # 0.16 s
+            assert covered[at : at + windows * 512].all()
+        at += windows * 512

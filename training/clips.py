@@ -33,22 +33,41 @@ CLIPS = (
     ("long", "eval_seen", 22, 1.0),
 )
 MARGIN = 0.4  # seconds of silence before and after
+NEAR = 0.2  # seconds
 SHIFTS = (0, 100, 200, 300, 400)  # samples, within one window of the speech detector
 
 
 def steady(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Clip]:
-    """The clips that are translated exactly and surely, wherever in a recording they begin."""
+    """The clips that are translated exactly and surely, wherever in a recording they begin.
+
+    Their speech is also heard to begin and end where they do.
+    """
+
+    def holds(clip: Clip, shift: int) -> bool:
+        silence = np.zeros(SAMPLE_RATE + shift, np.float32)
+        sound = clip.samples.astype(np.float32) / 32768
+        answer = translate(np.concatenate([silence, sound, silence]), engine, direction)
+        if answer.text != clip.translation or answer.flags or len(answer.segments) != 1:
+            return False
+        (segment,) = answer.segments
+        start = len(silence) / SAMPLE_RATE
+        end = start + len(sound) / SAMPLE_RATE
+        return max(abs(segment.start - start), abs(segment.end - end)) < NEAR
+
     kept = list(clips)
     for shift in SHIFTS:
-        silence = np.zeros(SAMPLE_RATE + shift, np.float32)
-        kept = [
-            clip
-            for clip in kept
-            for sound in [clip.samples.astype(np.float32) / 32768]
-            for answer in [translate(np.concatenate([silence, sound, silence]), engine, direction)]
-            if answer.text == clip.translation and not answer.flags
-        ]
+        kept = [clip for clip in kept if holds(clip, shift)]
     return kept
+
+
+def exact(engine: Engine, samples: np.ndarray, segments: Sequence[Segment]) -> bool:
+    """Whether the assembled recording gives its sentences, surely, forced or not."""
+    sound = samples.astype(np.float32) / 32768
+    for direction in (segments[0].direction, Direction.AUTO):
+        answer = translate(sound, engine, direction)
+        if answer.flags or [x.text for x in answer.segments] != [x.text for x in segments]:
+            return False
+    return True
 
 
 def heard_by_telephone(engine: Engine, clip: Clip) -> bool:
@@ -103,8 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             right = steady(engine, pool, Direction.of(language))
             if name == "1":
                 right = [c for c in right if heard_by_telephone(engine, c)]
-            chosen = rng.sample(right, count)
-            samples, segments = assembled(chosen, pause)
+            while True:
+                chosen = rng.sample(right, count)
+                samples, segments = assembled(chosen, pause)
+                if exact(engine, samples, segments):
+                    break
             path = options.output / f"{language}_{name}.flac"
             soundfile.write(path, samples, SAMPLE_RATE)
             text = Translation(segments, segments[0].direction, 0.0).text

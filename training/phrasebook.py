@@ -447,7 +447,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--speech", type=Path, default=Path(".cache/phrasebook/speech"))
     parser.add_argument("--work", type=Path, default=Path(".cache/phrasebook/run"))
     parser.add_argument("--output", type=Path, default=Path("examples/phrasebook"))
-    parser.add_argument("--steps", type=int, default=4600)
+    parser.add_argument("--steps", type=int, default=11_000)
     parser.add_argument("--start", type=Path, help="go on from this checkpoint of the same size")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
