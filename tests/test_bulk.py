@@ -549,4 +549,4 @@ def test_memory_does_not_grow_with_the_number_of_files(
     held(20, tmp_path / "warm")
     few = held(200, tmp_path / "few")
     for _ in range(2):  # a first run, and one that finds everything done
-        assert held(2000, tmp_path / "many") < few + 30_000
+        assert held(2000, tmp_path / "many") < few + 500_000  # kept, they would be 2 MB
