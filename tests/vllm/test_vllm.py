@@ -168,10 +168,10 @@ def test_the_space_uses_it(server: Server) -> None:
 
 def test_terms_reach_the_model(server: Server, samples: list[Sample]) -> None:
     sound = [samples[0].load()]
-    with_terms = RemoteEngine([server.url]).generate(sound, Direction.EN_JA, context="Hiroshima")
-    assert with_terms[0].mean_logprob != pytest.approx(
-        RemoteEngine([server.url]).generate(sound, Direction.EN_JA)[0].mean_logprob, abs=1e-4
-    )
+    engine = RemoteEngine([server.url])
+    (with_terms,) = engine.generate(sound, Direction.EN_JA, context="Hiroshima")
+    (without,) = engine.generate(sound, Direction.EN_JA)
+    assert with_terms.mean_logprob != without.mean_logprob
 
 
 def test_text_streams_and_can_be_stopped(server: Server) -> None:
@@ -232,7 +232,7 @@ def test_bulk_survives_a_server_that_is_killed_twice(server: Server, tmp_path: P
 
 
 def test_a_server_that_is_killed_is_one_sentence_and_comes_back(server: Server) -> None:
-    engine = RemoteEngine([server.url], timeout=5)
+    engine = RemoteEngine([server.url], timeout=60)
     server.kill()
     with pytest.raises(EngineError, match=server.url):
         translate(EXAMPLES / "en_1.flac", engine, Direction.EN_JA)
