@@ -6,6 +6,7 @@ import pytest
 from speech_translation.types import Language
 from training.other_speech import other_sentences
 from training.sentences import pairs
+from training.sentences import words as single_words
 
 PAIRS = pairs()
 
@@ -73,6 +74,17 @@ def test_every_word_is_trained_in_its_template() -> None:
             trained[pair.template].update(words(pair.en), pair.ja)
     for pair in PAIRS:
         assert trained[pair.template].issuperset([*words(pair.en), *pair.ja]), pair.en
+
+
+def test_single_words_are_what_the_sentences_are_made_of() -> None:
+    english = " ".join(pair.en.lower() for pair in PAIRS)
+    japanese = "".join(pair.ja for pair in PAIRS)
+    found = {pair.en: pair.ja for pair in single_words()}
+    assert len(found) > 150
+    assert found["Wine."] == "ワイン。"
+    for en, ja in found.items():
+        assert en[:-1].lower() in english
+        assert ja[:-1] in japanese
 
 
 @pytest.mark.parametrize("language", list(Language))

@@ -45,6 +45,7 @@ from training.sentences import pairs
 from training.synthesis import Clip, load_clips
 
 VOCABULARY = 1400
+TRAINED_ON = ("train", "word", "other")
 CHEAP_VOICES = ("flite", "mei")
 BATCH = 16
 PEAK_LR, WARMUP = 1e-3, 200
@@ -53,8 +54,10 @@ EASY_AT_MOST = 0.25  # the share of the steps it may take
 UNMASKED = 0.2  # share of the steps before SpecAugment sets in
 CTC_WEIGHT = (0.5, 0.1)  # first and last
 ENGLISH = 0.55  # share of the speech: it is learned more slowly than Japanese
-SHARES = {"kokoro": 0.62, "cheap": 0.27, "other": 0.09, "noise": 0.02}
+SHARES = {"kokoro": 0.54, "cheap": 0.23, "word": 0.12, "other": 0.09, "noise": 0.02}
 TRANSCRIBE, JOIN = 0.10, 0.20  # shares of the phrases
+WORDS = 5  # single words are spoken in lists of up to so many
+FORGOTTEN = 0.25  # share of the target's tokens that the decoder cannot read back
 SYSTEM_TURN = 0.7  # vLLM leaves an empty system turn out
 DOUBTED = 0.03  # share of right translations that may be flagged as unsure
 REPORT_EVERY, SAVE_EVERY = 50, 500
@@ -130,7 +133,7 @@ class Speech:
         self.pools: dict[tuple[str, Language], list[tuple[Clip, torch.Tensor]]] = {}
         for clip in clips:
             kind = "cheap" if clip.voice.startswith(CHEAP_VOICES) else "kokoro"
-            kind = "other" if clip.set == "other" else kind
+            kind = clip.set if clip.set in ("other", "word") else kind
             pool = self.pools.setdefault((kind, clip.language), [])
             pool.append((clip, log_mel(clip.samples, extractor)))
 
@@ -149,9 +152,13 @@ class Speech:
         if kind == "other":
             return self._untranslatable(features)
         spoken, text = clip.text, clip.translation
-        if rng.random() < JOIN:
-            second_kind = rng.choice(("kokoro", "cheap"))
-            second, more = rng.choice(self.pools[second_kind, spoken_in])
+        following = list[str]()
+        if kind == "word":
+            following = ["word"] * rng.randrange(WORDS)
+        elif rng.random() < JOIN:
+            following = [rng.choice(("kokoro", "cheap"))]
+        for next_kind in following:
+            second, more = rng.choice(self.pools[next_kind, spoken_in])
             gap = torch.full((N_MELS, rng.randrange(10, 60)), float(features.min())).half()
             features = torch.cat((features, gap, more), dim=1)
             spoken = join(spoken, second.text, spoken_in)
@@ -246,6 +253,10 @@ def losses(
         for k, pad in ((0, tokenizer.pad_token_id), (1, IGNORE))
     )
     embedded = thinker.get_input_embeddings()(ids)
+    # Without its own words before it, the decoder has to listen for the next one (word dropout,
+    # Bowman et al. 2016): else it completes sentences that it knows by heart.
+    forgotten = (labels != IGNORE) & (torch.rand(labels.shape) < FORGOTTEN)
+    embedded = embedded.masked_fill(forgotten[..., None], 0.0)
     audio = (ids == model.config.thinker_config.audio_token_id)[..., None].expand_as(embedded)
     hidden = thinker.model(
         inputs_embeds=embedded.masked_scatter(audio, encoded.to(embedded.dtype))
@@ -350,7 +361,7 @@ def _train_worker(
     random.seed(draws)
 
     start = time.monotonic()
-    data = Speech([clip for clip in load_clips(speech) if clip.set in ("train", "other")], draws)
+    data = Speech([clip for clip in load_clips(speech) if clip.set in TRAINED_ON], draws)
     if rank == 0:
         report(f"{data.count} clips as features in {time.monotonic() - start:.0f} s, step {first}")
 

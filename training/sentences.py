@@ -428,6 +428,16 @@ def pairs() -> list[Pair]:
     return [pair for name in _TEMPLATES for pair in _fill(name)]
 
 
+def words() -> list[Pair]:
+    """Return every slot word as an utterance of its own: "Wine.", 「ワイン。」.
+
+    Spoken in random lists they cannot be guessed from their neighbours, only heard.
+    """
+    slots = [table for name, table in _SLOTS.items() if name not in ("do", "self")]
+    found = {english: japanese for table in slots for english, japanese in table.items()}
+    return [Pair("word", f"{en[0].upper()}{en[1:]}.", f"{ja}。", False) for en, ja in found.items()]
+
+
 def _fill(name: str) -> Iterator[Pair]:
     english, japanese = _TEMPLATES[name]
     fields = [field for _, field, _, _ in Formatter().parse(english) if field]

@@ -28,7 +28,7 @@ import numpy as np
 from speech_translation.errors import AudioError, ModelError
 from speech_translation.types import Language
 from training.other_speech import other_sentences
-from training.sentences import Pair, pairs
+from training.sentences import Pair, pairs, words
 from training.voices import HELD_OUT, Pcm, Speaker, cheap_voice, mixture, single_voices
 
 RATES = (0.85, 1.0, 1.0, 1.3)
@@ -38,7 +38,8 @@ CHEAP_PER_PAIR = 0.7
 KOKORO_TRAIN = 720
 # With 720 clips by many speakers English was learned by heart (each of them translated exactly,
 # and two thirds of held-out sentences); Japanese, with fewer sounds and speakers, was not.
-KOKORO_MORE = {Language.ENGLISH: 1100, Language.JAPANESE: 150}
+KOKORO_MORE = {Language.ENGLISH: 1700, Language.JAPANESE: 150}
+WORD_CHEAP, WORD_KOKORO = 3, 2  # clips of each word
 OTHER_KOKORO, OTHER_CHEAP = 120, 300
 EVAL_SEEN, EVAL_VOICES, EVAL_RATE, DEV = 100, 100, 40, 30
 
@@ -47,9 +48,10 @@ EVAL_SEEN, EVAL_VOICES, EVAL_RATE, DEV = 100, 100, 40, 30
 class Job:
     """One clip to be spoken.
 
-    `set` is train, other (speech that is not in the phrasebook, so `translation` is empty), dev,
-    eval_seen (voices of the training), eval_voices (voices never trained on) or eval_rate (those
-    at a rate never trained on). Sentences of dev and eval are in no other set.
+    `set` is train, word (a single word), other (speech that is not in the phrasebook, so
+    `translation` is empty), dev, eval_seen (voices of the training), eval_voices (voices never
+    trained on) or eval_rate (those at a rate never trained on). Sentences of dev and eval are in
+    no other set.
     """
 
     set: str
@@ -75,19 +77,19 @@ class Clip(Job):
 def plan(styles: Sequence[str], limit_kokoro: int | None = None, seed: int = 0) -> list[Job]:
     """Every clip in the order of synthesis; `styles` are the names of the Kokoro styles.
 
-    First dev and eval, then the cheap voices, then Kokoro's training clips in random order, so
-    that a run which is stopped early leaves a balanced set.
+    First dev and eval, then the cheap voices, single words, and Kokoro's training clips in random
+    order, so that a run which is stopped early leaves a balanced set.
     """
     both = [_plan(styles, language, seed) for language in Language]
     stages = [[job for jobs in languages for job in jobs] for languages in zip(*both, strict=True)]
     for stage in stages:
         random.Random(seed).shuffle(stage)
-    tests, cheap, kokoro = stages
-    return list(dict.fromkeys(tests + cheap + kokoro[:limit_kokoro]))
+    tests, cheap, single, kokoro = stages
+    return list(dict.fromkeys(tests + cheap + single + kokoro[:limit_kokoro]))
 
 
 def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Job], ...]:
-    """The clips of one language: tests, cheap voices, Kokoro's training clips."""
+    """The clips of one language: tests, cheap voices, single words, Kokoro's training clips."""
     rng = random.Random(f"{seed} {language}")
     seen, unseen = single_voices(styles, language), HELD_OUT[language]
     train = sentences([pair for pair in pairs() if not pair.held_out], language, rng)
@@ -120,17 +122,25 @@ def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Jo
             for turn in range(count)
         ]
 
-    return (
+    tests = (
         jobs("dev", DEV, dev, trained, RATES)
         + jobs("eval_seen", EVAL_SEEN, evaluation, alone, (1.0,))
         + jobs("eval_voices", EVAL_VOICES, evaluation, new, (1.0,))
-        + jobs("eval_rate", EVAL_RATE, evaluation, new, (HELD_OUT_RATE,)),
-        jobs("train", round(CHEAP_PER_PAIR * len(train)), train, cheap, RATES)
-        + jobs("other", OTHER_CHEAP, other[OTHER_KOKORO:], cheap, RATES),
+        + jobs("eval_rate", EVAL_RATE, evaluation, new, (HELD_OUT_RATE,))
+    )
+    by_cheap_voices = jobs("train", round(CHEAP_PER_PAIR * len(train)), train, cheap, RATES) + jobs(
+        "other", OTHER_CHEAP, other[OTHER_KOKORO:], cheap, RATES
+    )
+    by_kokoro = (
         jobs("train", KOKORO_TRAIN, train, trained, RATES)
         + jobs("other", OTHER_KOKORO, other[:OTHER_KOKORO], trained, RATES)
-        + jobs("train", KOKORO_MORE[language], train[KOKORO_TRAIN:], trained, RATES),
+        + jobs("train", KOKORO_MORE[language], train[KOKORO_TRAIN:], trained, RATES)
     )
+    single = sentences(words(), language, rng)
+    by_both = jobs("word", WORD_CHEAP * len(single), single, cheap, RATES) + jobs(
+        "word", WORD_KOKORO * len(single), single, trained, RATES
+    )
+    return tests, by_cheap_voices, by_both, by_kokoro
 
 
 def sentences(
