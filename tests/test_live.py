@@ -242,8 +242,8 @@ def test_an_hour_of_silence_asks_nothing_and_keeps_nothing() -> None:
     translator = LiveTranslator(engine)
     rng = np.random.default_rng(0)
     room = (rng.standard_normal(10 * RATE) * 20).astype(np.int16)
-    before = resident_kib()
     feed(translator, np.tile(room, 6), RATE // 2)
+    before = resident_kib()  # with the detector loaded
     for _ in range(59 * 6):
         translator.push(room, RATE)
     translator.finish()
@@ -270,7 +270,9 @@ def test_an_hour_of_talk_takes_no_more_memory_than_a_minute() -> None:
     assert resident[-1] - resident[1] < 10 * 1024
     starts = np.array([segment.start for segment in translator.segments]).reshape(laps, -1)
     assert starts.shape[1] >= 4
-    assert np.ptp(starts - seconds * np.arange(laps)[:, None], axis=0).max() < 0.1
+    starts -= seconds * np.arange(laps)[:, None]
+    # Not the last ones: where 33 s without a pause are cut depends on how they fall into chunks.
+    assert np.ptp(starts[:, :3], axis=0).max() < 0.1
 
 
 def resident_kib() -> int:
