@@ -43,6 +43,8 @@ class Rival:
         import torch
 
         self._device = choose_device(device)
+        if precision == "int8":
+            raise ModelError(f"{checkpoint} has no int8 here: it is for Qwen3-ASR on a CPU.")
         precision = choose_precision(precision, self._device)
         self._dtype: torch.dtype = getattr(torch, precision)
         self.description = f"{checkpoint} on {self._device} in {precision}"

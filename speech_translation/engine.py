@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from speech_translation.errors import EngineError, ModelError, first_words
+from speech_translation.memory import checkpoint_bytes, need_memory
 from speech_translation.replies import (
     ASR_TEXT,
     LOW_CONFIDENCE_LOGPROB,
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
 PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parent.parent / "examples" / "phrasebook"
 
 
@@ -73,8 +77,9 @@ class LocalEngine:
     only halve each other's speed.
     """
 
-    def __init__(self, asr: Any, name: str, batch_size: int) -> None:
+    def __init__(self, asr: Any, name: str, precision: str, batch_size: int) -> None:
         self._asr = asr
+        self._precision = precision
         self._lock = threading.Lock()
         self._name = name
         self.batch_size = batch_size
@@ -93,8 +98,7 @@ class LocalEngine:
     @property
     def description(self) -> str:
         """Checkpoint, device and precision, for people."""
-        precision = str(self._asr.dtype).removeprefix("torch.")
-        return f"{self._name} on {self._asr.device} in {precision}"
+        return f"{self._name} on {self._asr.device} in {self._precision}"
 
     def generate(
         self,
@@ -157,7 +161,12 @@ class LocalEngine:
     ) -> list[Hypothesis]:
         import torch
 
-        from speech_translation.decoding import Confidence, Limits, TextStreamer
+        from speech_translation.decoding import (
+            Confidence,
+            Limits,
+            TextStreamer,
+            key_value_cache,
+        )
 
         budgets = [token_budget(len(samples)) for samples in batch]
         confidence = Confidence()
@@ -166,6 +175,8 @@ class LocalEngine:
             shown = tagged(on_text) if direction is Direction.AUTO else on_text
             streamer = TextStreamer(self._asr.processor.tokenizer, len(batch), shown)
         inputs = self._inputs(batch, direction, context)
+        room = inputs["input_ids"].shape[1] + max(budgets)
+        layers = self._asr.model.config.thinker_config.text_config.num_hidden_layers
         with torch.inference_mode():
             output = self._asr.model.generate(
                 **inputs,
@@ -177,6 +188,7 @@ class LocalEngine:
                 logits_processor=[confidence],
                 stopping_criteria=[Limits(inputs["input_ids"].shape[1], budgets, cancelled)],
                 streamer=streamer,
+                past_key_values=key_value_cache(layers, room),
             )
         replies = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         logprobs = confidence.logprobs()
@@ -276,7 +288,8 @@ def load_engine(
 
     `model` is "phrasebook" (embedded), a folder, or a Hub id; `device` is auto, cpu, mps, cuda or
     cuda:N. `precision` is one of `PRECISIONS`, or auto: bfloat16 on a GPU that has it, else
-    float16; float32 on a CPU, where bfloat16 is slower unless the processor multiplies in it.
+    float16; float32 on a CPU, where bfloat16 is slower unless the processor multiplies in it, and
+    where int8 halves the memory and is faster, at a small loss (README).
     `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 
@@ -299,37 +312,73 @@ def load_engine(
 
 
 def _load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
+    # Two threads that wait by spinning slow each other manifold where cores are shared; OpenMP
+    # reads this when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     chosen = choose_device(device)
-    dtype = getattr(torch, choose_precision(precision, chosen))
+    precision = choose_precision(precision, chosen)
     folder = _locate(model)
+    if chosen == "cpu":
+        need_memory(model, folder, precision)
     try:
+        _defer("nagisa")  # of qwen_asr's aligner, which is not used; 3 s
         import qwen_asr
         from transformers import AutoProcessor
         from transformers.utils import is_flash_attn_2_available
 
         from speech_translation.attention import set_encoder_window
+        from speech_translation.decoding import LastPosition
 
-        flash = chosen.startswith("cuda") and is_flash_attn_2_available()
-        asr = qwen_asr.Qwen3ASRModel.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            device_map=chosen,
-            attn_implementation="flash_attention_2" if flash else "sdpa",
-        )
+        if chosen == "cpu" and precision in ("float32", "int8"):
+            from speech_translation.narrow import load_narrow
+
+            lean = load_narrow(folder, int8=precision == "int8")
+            asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
+        else:
+            flash = chosen.startswith("cuda") and is_flash_attn_2_available()
+            asr = qwen_asr.Qwen3ASRModel.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, precision),
+                device_map=chosen,
+                attn_implementation="flash_attention_2" if flash else "sdpa",
+            )
         # Read once more without fix_mistral_regex, which replaces Qwen's splitting rule in folders
         # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)
+        asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
         asr.model.eval()
-        return LocalEngine(asr, model, batch_size=1 if chosen == "cpu" else 8)
+        return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
         raise ModelError(
             f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
             "again; it needs config.json, model.safetensors, the tokenizer and "
             "preprocessor_config.json."
         ) from error
+
+
+def _batch_size(device: str, folder: Path) -> int:
+    """Segments at a time. Decoding waits for the weights, and several segments read them once.
+
+    A CPU takes fewer: their prompts are not faster together, and the first text waits for all. The
+    weights of a small model stay in its cache.
+    """
+    if device != "cpu":
+        return 8
+    return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
+
+
+def _defer(package: str) -> None:
+    """Let `import package` load nothing before the package is used."""
+    spec = importlib.util.find_spec(package)
+    if package in sys.modules or spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[package] = module
+    spec.loader.exec_module(module)
 
 
 def _locate(model: str) -> Path:
@@ -396,6 +445,11 @@ def choose_precision(precision: str, device: str) -> str:
     """The precision to compute in; "auto" is what suits the device. ModelError for an unknown."""
     import torch
 
+    if precision == "int8" and device != "cpu":
+        raise ModelError(
+            f"The precision int8 is for a CPU, not for {device}: use bfloat16, float16, float32, "
+            "or auto."
+        )
     if precision in PRECISIONS:
         return precision
     if precision != "auto":

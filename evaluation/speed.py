@@ -1,0 +1,308 @@
+"""How fast the 1.7B model is on this machine's CPU, beside qwen-asr as the published Space runs it.
+
+    python -m evaluation.speed --output evaluation/results/speed.json --readme README.md
+
+Random weights of the full size (`evaluation.full_size`), fixed numbers of tokens, the variants
+taking turns in one process; loading and memory in a process of each variant's own. The clock of a
+request starts with 16 kHz samples and stops with the text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.full_size import FOLDER, build
+from speech_translation import engine
+from speech_translation.engine import load_engine
+from speech_translation.files import replace_file, replace_section
+from speech_translation.types import SAMPLE_RATE, Direction, Seconds
+
+VARIANTS = {"baseline": "", "exact": "float32", "int8": "int8"}
+"""Name and `precision`; the baseline is qwen-asr 0.0.6 in float32 with its default settings."""
+
+TOKENS_A_SECOND = 4
+FILE, SPAN = 600, 30  # seconds of the long file and of its spans
+REPEATS = 3
+FIGURES = (
+    "load_seconds",
+    "peak_rss_gb",
+    "encoder_seconds",
+    "prefill_seconds",
+    "per_token_ms",
+    "request_seconds",
+    "request_30s_seconds",
+    "file_seconds",
+)
+README_SECTION = "speed"
+
+
+class Runner:
+    """One variant, loaded; `run` translates equally long clips to a fixed number of tokens."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        if name == "baseline":
+            import torch
+            from qwen_asr import Qwen3ASRModel
+
+            self._asr = Qwen3ASRModel.from_pretrained(
+                str(folder), dtype=torch.float32, device_map="cpu"
+            )
+            self.batch_size = 1
+        else:
+            local = load_engine(str(folder), "cpu", precision=VARIANTS[name])
+            assert isinstance(local, engine.LocalEngine)
+            self._engine, self._asr, self.batch_size = local, local._asr, local.batch_size
+        self._starts = list[float]()
+        self._encoded = 0.0
+        thinker = self._asr.model.thinker
+        thinker.register_forward_pre_hook(lambda *_: self._starts.append(time.perf_counter()))
+        thinker.audio_tower.register_forward_pre_hook(self._encoder_begins)
+        thinker.audio_tower.register_forward_hook(self._encoder_ends)
+
+    def _encoder_begins(self, *_: Any) -> None:
+        self._encoded -= time.perf_counter()
+
+    def _encoder_ends(self, *_: Any) -> None:
+        self._encoded += time.perf_counter()
+
+    def run(self, seconds: int, clips: int = 1) -> dict[str, Seconds]:
+        """What translating takes, in seconds: the whole, and its parts."""
+        tokens = TOKENS_A_SECOND * seconds
+        noise = np.random.default_rng(0).normal(0, 0.1, seconds * SAMPLE_RATE).astype(np.float32)
+        self._starts.clear()
+        self._encoded = 0.0
+        began = time.perf_counter()
+        if self.name == "baseline":
+            self._asr.max_new_tokens = tokens
+            for _ in range(clips):
+                self._asr.transcribe(audio=(noise, SAMPLE_RATE), language="Japanese")
+        else:
+            with _token_budget(tokens):
+                self._engine.generate([noise] * clips, Direction.EN_JA)
+        whole = time.perf_counter() - began
+        steps = [b - a for a, b in pairwise(self._starts)]
+        assert len(self._starts) == tokens * (clips if self.name == "baseline" else 1)
+        return {
+            "request": whole,
+            "encoder": self._encoded,
+            "prefill": steps[0] - self._encoded,
+            "token": statistics.median(steps[1:]),
+        }
+
+
+@contextmanager
+def _token_budget(tokens: int) -> Iterator[None]:
+    """Every reply is as long as its budget: random weights do not end one."""
+    usual = vars(engine)["token_budget"]
+    vars(engine)["token_budget"] = lambda _: tokens
+    try:
+        yield
+    finally:
+        vars(engine)["token_budget"] = usual
+
+
+def load_alone(name: str, folder: Path) -> dict[str, float]:
+    """Loading from the start of a process, and its memory after a short request (GB)."""
+    command = [sys.executable, "-m", "evaluation.speed", "--load", name, "--folder", str(folder)]
+    began = time.time()
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    ready, peak, resident = map(float, answer.split()[-3:])
+    return {"load_seconds": ready - began, "peak_rss_gb": peak, "resident_gb": resident}
+
+
+def _load_and_tell(name: str, folder: Path) -> None:
+    runner = Runner(name, folder)
+    ready = time.time()
+    runner.run(10)
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    gigabytes = [int(status[key].split()[0]) * 1024 / 1e9 for key in ("VmHWM", "VmRSS")]
+    print(ready, *gigabytes)
+
+
+def measure(folder: Path, repeats: int, spans: int) -> dict[str, dict[str, float]]:
+    """All figures of all variants; `spans` of the long file's are timed and stand for the rest."""
+    for path in folder.glob("*.safetensors"):
+        path.read_bytes()  # into the page cache
+    results = {}
+    for name in VARIANTS:
+        results[name] = load_alone(name, folder)
+        report(f"{name}: {results[name]}")
+    runners = [Runner(name, folder) for name in VARIANTS]
+    for runner in runners:
+        runner.run(2)
+    short = {name: list[dict[str, float]]() for name in VARIANTS}
+    long = {name: list[float]() for name in VARIANTS}
+    for turn in range(repeats):
+        for runner in runners:
+            short[runner.name].append(runner.run(10))
+            long[runner.name].append(runner.run(SPAN)["request"])
+            report(f"{turn + 1}/{repeats} {runner.name}: {short[runner.name][-1]}")
+    for runner in runners:
+        parts = {
+            key: statistics.median(x[key] for x in short[runner.name])
+            for key in short[runner.name][0]
+        }
+        done, took = 0, 0.0
+        while done < spans:
+            took += runner.run(SPAN, runner.batch_size)["request"]
+            done += runner.batch_size
+        report(f"{runner.name}: {done} spans in {took:.1f} s")
+        results[runner.name] |= {
+            "encoder_seconds": parts["encoder"],
+            "prefill_seconds": parts["prefill"],
+            "per_token_ms": 1000 * parts["token"],
+            "request_seconds": parts["request"],
+            "request_30s_seconds": statistics.median(long[runner.name]),
+            "file_seconds": took / done * (FILE / SPAN),
+        }
+    return results
+
+
+def limits() -> dict[str, float]:
+    """What the machine can do: memory read (GB/s) and float32 products (GFLOP/s), best of many."""
+    import torch
+    from numba import njit, prange
+
+    @njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+    def read(blocks: np.ndarray, sums: np.ndarray) -> None:
+        for i in prange(blocks.shape[0]):
+            total = np.int64(0)
+            for j in range(blocks.shape[1]):
+                total ^= blocks[i, j]
+            sums[i] = total
+
+    blocks, sums = np.ones((4096, 32_768), np.int64), np.zeros(4096, np.int64)
+    a, b = torch.randn(512, 2048), torch.randn(6144, 2048)
+    return {
+        "read_gb_s": blocks.nbytes / 1e9 / _best(lambda: read(blocks, sums)),
+        "gemm_gflop_s": 2 * 512 * 2048 * 6144 / 1e9 / _best(lambda: torch.mm(a, b.T)),
+    }
+
+
+def _best(work: Callable[[], object], times: int = 15) -> Seconds:
+    work()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def decoder_parameters(folder: Path) -> int:
+    """The weights that each token reads: the decoder's and the output layer's, which is tied."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))["thinker_config"][
+        "text_config"
+    ]
+    size, heads = config["hidden_size"], config["head_dim"]
+    attention = size * heads * 2 * (config["num_attention_heads"] + config["num_key_value_heads"])
+    layer = attention + 3 * size * config["intermediate_size"]
+    return int(config["num_hidden_layers"] * layer + size * config["vocab_size"])
+
+
+def compare(results: dict[str, dict[str, float]], folder: Path, machine: dict[str, float]) -> None:
+    """Add to each variant its ratios, baseline divided by it, and its share of the limit."""
+    weight_bytes = {"baseline": 4, "exact": 2, "int8": 1}
+    for name, figures in results.items():
+        for key in FIGURES:
+            figures[f"{key}_ratio"] = results["baseline"][key] / figures[key]
+        least = decoder_parameters(folder) * weight_bytes[name] / machine["read_gb_s"] / 1e9
+        figures["limit_share"] = least / (figures["per_token_ms"] / 1000)
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    variants = report["variants"]
+
+    def cells(key: str, unit: str, digits: int) -> str:
+        shown = [f"{variants['baseline'][key]:.{digits}f} {unit}"]
+        for name in ("exact", "int8"):
+            figures = variants[name]
+            shown.append(f"{figures[key]:.{digits}f} {unit} ({figures[f'{key}_ratio']:.1f} x)")
+        return " | ".join(shown)
+
+    share = " | ".join(f"{100 * variants[name]['limit_share']:.0f} %" for name in VARIANTS)
+    head = f"1.7B on a CPU, {report['threads']} threads"
+    return f"""\
+| {head} | qwen-asr, float32 | exact (default) | `--precision int8` |
+|---|---|---|---|
+| load to ready, file in the page cache | {cells("load_seconds", "s", 1)} |
+| memory, peak | {cells("peak_rss_gb", "GB", 1)} |
+| 10 s of speech, 40 tokens | {cells("request_seconds", "s", 1)} |
+| of that the encoder | {cells("encoder_seconds", "s", 2)} |
+| of that the prompt | {cells("prefill_seconds", "s", 2)} |
+| each token | {cells("per_token_ms", "ms", 0)} |
+| share of the memory's speed, each token | {share} |
+| 30 s of speech, 120 tokens | {cells("request_30s_seconds", "s", 1)} |
+| 10 minutes in spans of 30 s, 2400 tokens | {cells("file_seconds", "s", 0)} |
+
+Made by `make speed` on {report["machine"]}, {report["date"]}: random weights of the full size,
+medians of {report["repeats"]}, in brackets how many times less than qwen-asr 0.0.6 takes as the
+published Space runs it. The ten minutes are measured on {report["spans"]} of their 20 spans. The
+machine read {report["limits"]["read_gb_s"]:.0f} GB/s and multiplied
+{report["limits"]["gemm_gflop_s"]:.0f} GFLOP/s in the same run.
+"""
+
+
+def report(message: str) -> None:
+    """Progress, for the log."""
+    print(time.strftime("%H:%M:%S"), message, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="evaluation.speed", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the random weights")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
+    parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
+    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.load:
+        _load_and_tell(options.load, options.folder)
+        return 0
+    import torch
+
+    folder = build(options.folder)
+    machine = limits()
+    results = measure(folder, options.repeats, options.spans)
+    best = limits()
+    machine = {key: max(value, best[key]) for key, value in machine.items()}
+    compare(results, folder, machine)
+    figures = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%d"),
+        "repeats": options.repeats,
+        "spans": options.spans,
+        "limits": machine,
+        "variants": results,
+    }
+    print(table(figures))
+    if options.output is not None:
+        replace_file(options.output, json.dumps(figures, indent=2) + "\n")
+    if options.readme is not None:
+        replace_section(options.readme, README_SECTION, table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""Matrix products with narrow weights, each read from memory once, the arithmetic in float32.
+
+Decoding on a CPU waits for the weights. torch has no operator that reads bfloat16 and multiplies in
+float32, and its int8 ones round the activations to int8 or reach a tenth of the memory's speed
+(`python -m evaluation.speed --kernels` compares them); numba comes with librosa.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, no_type_check
+
+import numpy as np
+from numba import get_num_threads, njit, prange, set_num_threads, types
+from numba.extending import overload
+
+_at_once = threading.Lock()  # numba's own pool of threads ends the process when two calls meet
+
+
+def multiply(
+    x: np.ndarray, weight: np.ndarray, scale: np.ndarray, out: np.ndarray, threads: int
+) -> None:
+    """Write x weight^T into `out`, float32 (rows, outputs); for a few rows.
+
+    `x` is float32 (rows, inputs). `weight` (outputs, inputs) is uint16, the bits of bfloat16, or
+    int8, of which row i counts `scale[i]`; `scale` is float32 (outputs,), or empty for none.
+    """
+    with _at_once:
+        if threads != get_num_threads():
+            set_num_threads(threads)
+        _multiply(x, weight, scale, out)
+
+
+@no_type_check  # numba compares the bare signatures of these two
+def _wide(value):
+    """One weight as float32; compiled for each type below."""
+
+
+@overload(_wide, inline="always")
+@no_type_check
+def _wide_of(value):
+    if value == types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: np.float32(value)
+
+
+@njit(parallel=True, fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _multiply(x: Any, weight: Any, scale: Any, out: Any) -> None:
+    # Two outputs by four rows at a time: each value loaded serves several multiplications.
+    rows, inputs = x.shape
+    outputs = weight.shape[0]
+    zero = np.float32(0.0)
+    for pair in prange((outputs + 1) // 2):
+        i = 2 * pair
+        j = min(i + 1, outputs - 1)  # an odd last row is computed twice
+        u, v = weight[i], weight[j]
+        whole = rows // 4 * 4
+        for row in range(0, whole, 4):
+            a, b, c, d = x[row], x[row + 1], x[row + 2], x[row + 3]
+            ua = ub = uc = ud = va = vb = vc = vd = zero
+            for k in range(inputs):
+                first, second = _wide(u[k]), _wide(v[k])
+                ak, bk, ck, dk = a[k], b[k], c[k], d[k]
+                ua += first * ak
+                ub += first * bk
+                uc += first * ck
+                ud += first * dk
+                va += second * ak
+                vb += second * bk
+                vc += second * ck
+                vd += second * dk
+            out[row, i], out[row + 1, i], out[row + 2, i], out[row + 3, i] = ua, ub, uc, ud
+            out[row, j], out[row + 1, j], out[row + 2, j], out[row + 3, j] = va, vb, vc, vd
+        for row in range(whole, rows):
+            a = x[row]
+            ua = va = zero
+            for k in range(inputs):
+                ua += _wide(u[k]) * a[k]
+            for k in range(inputs):
+                va += _wide(v[k]) * a[k]
+            out[row, i], out[row, j] = ua, va
+        if scale.size > 0:
+            for row in range(rows):
+                out[row, i] *= scale[i]
+                if j != i:
+                    out[row, j] *= scale[j]
