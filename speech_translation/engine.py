@@ -312,9 +312,11 @@ def load_engine(
 
 
 def _load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
-    # Two threads that wait by spinning slow each other manifold where cores are shared; OpenMP
-    # reads this when torch is first imported.
+    # Threads that wait by spinning slow each other manifold where cores are shared; to sleep at
+    # once costs a tenth, since a token takes 200 products. So they spin for microseconds.
+    # OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import torch
 
     chosen = choose_device(device)
@@ -323,7 +325,7 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
     if chosen == "cpu":
         need_memory(model, folder, precision)
     try:
-        _defer("nagisa")  # of qwen_asr's aligner, which is not used; 3 s
+        _lighten_imports()
         import qwen_asr
         from transformers import AutoProcessor
         from transformers.utils import is_flash_attn_2_available
@@ -370,15 +372,21 @@ def _batch_size(device: str, folder: Path) -> int:
     return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
 
 
-def _defer(package: str) -> None:
-    """Let `import package` load nothing before the package is used."""
-    spec = importlib.util.find_spec(package)
-    if package in sys.modules or spec is None or spec.loader is None:
+def _lighten_imports() -> None:
+    """Keep out what qwen_asr and transformers import and this does not use, half of the time.
+
+    nagisa belongs to the aligner: `import nagisa` now loads it when it is used. scikit-learn, which
+    is here for librosa, serves transformers for assisted generation.
+    """
+    from transformers.utils import import_utils
+
+    import_utils._sklearn_available = False
+    spec = importlib.util.find_spec("nagisa")
+    if "nagisa" in sys.modules or spec is None or spec.loader is None:
         return
     spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    spec.loader.exec_module(module)
+    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["nagisa"])
 
 
 def _locate(model: str) -> Path:

@@ -28,7 +28,10 @@ def multiply(
     with _at_once:
         if threads != get_num_threads():
             set_num_threads(threads)
-        _multiply(x, weight, scale, out)
+        if len(x) == 1:
+            _multiply_row(x[0], weight, scale, out[0])
+        else:
+            _multiply_rows(x, weight, scale, out)
 
 
 @no_type_check  # numba compares the bare signatures of these two
@@ -45,7 +48,19 @@ def _wide_of(value):
 
 
 @njit(parallel=True, fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _multiply(x: Any, weight: Any, scale: Any, out: Any) -> None:
+def _multiply_row(x: Any, weight: Any, scale: Any, out: Any) -> None:
+    # One output after the other: two at a time read memory at half the speed.
+    for i in prange(weight.shape[0]):
+        total = np.float32(0.0)
+        for k in range(x.shape[0]):
+            total += _wide(weight[i, k]) * x[k]
+        if scale.size > 0:
+            total *= scale[i]
+        out[i] = total
+
+
+@njit(parallel=True, fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _multiply_rows(x: Any, weight: Any, scale: Any, out: Any) -> None:
     # Two outputs by four rows at a time: each value loaded serves several multiplications.
     rows, inputs = x.shape
     outputs = weight.shape[0]

@@ -110,6 +110,9 @@ class Weights:
                 self._files = dict.fromkeys(file.keys(), "model.safetensors")
         self._folder = folder
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
