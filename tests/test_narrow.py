@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from speech_translation.segments import cut, find_segments
 from speech_translation.types import Direction
 
 EXAMPLES = PHRASEBOOK_FOLDER.parent
+ROOT = EXAMPLES.parent
 DIRECTIONS = {"en": Direction.EN_JA, "ja": Direction.JA_EN}
 
 
@@ -78,6 +81,20 @@ def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int) -> None:
     assert ((layer(x) - wanted).abs() / size).max() < 3e-3  # 512 x 2^-16 at the very most
     for product in (layer._multiply_widened(x), layer._multiply_in_halves(x)):
         assert ((product - wanted).abs() / size).max() < 3e-3
+
+
+def test_without_a_folder_for_it_the_kernel_is_compiled_anew() -> None:
+    code = """
+import numpy as np
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+from speech_translation.kernels import multiply
+out, scale = np.empty((1, 1), np.float32), np.ones(1, np.float32)
+multiply(np.full((1, 8), 2, np.float32), np.full((1, 8), 3, np.int8), scale, out, 1)
+print(out[0, 0])
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "48.0", run.stderr
 
 
 def test_quantised_weights_are_within_half_a_step() -> None:
