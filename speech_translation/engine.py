@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from speech_translation.replies import (
     tagged,
     token_budget,
 )
-from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+WINDOW: Seconds = 8.0
+"""What the audio encoder hears at a time; closed as soon as the frame after it is there."""
+
+_HOP, _FRAME = 160, 400  # samples from one mel frame to the next, and of one
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parent.parent / "examples" / "phrasebook"
 
 
@@ -67,6 +72,18 @@ class Engine(Protocol):
         `cancelled()` is asked before every token; once true, what there is comes back.
 
         Raises EngineError when the engine fails.
+        """
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """An engine that can begin before a segment is complete."""
+
+    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
+        """Work on the beginning of a segment, float32 (n,), that is still growing.
+
+        There is something new to work on after each `WINDOW`. What is generated later is the same
+        and takes less. Does nothing while the engine is busy.
         """
 
 
@@ -149,6 +166,48 @@ class LocalEngine:
                 cancelled=cancelled,
             )
         ]
+
+    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
+        """See `WorksAhead.prepare`. Closed windows of the encoder are worked on."""
+        import torch
+
+        from speech_translation.ahead import RememberedWindows
+
+        encoder = self._asr.model.thinker.audio_tower
+        if not isinstance(encoder, RememberedWindows):
+            return
+        closed = (len(samples) - _FRAME) // (_HOP * encoder.frames)
+        if closed < 1 or not self._lock.acquire(blocking=False):
+            return
+        try:
+            # What fails here fails in `generate` too, which says so.
+            with contextlib.suppress(RuntimeError, MemoryError), torch.inference_mode():
+                self._prefill(samples, direction, context, closed)
+        finally:
+            self._lock.release()
+
+    def _prefill(
+        self, samples: np.ndarray, direction: Direction, context: str, windows: int
+    ) -> None:
+        """Encode the first `windows` of the audio and read the prompt up to their end."""
+        import torch
+
+        from speech_translation.decoding import key_value_cache
+
+        thinker = self._asr.model.thinker
+        encoder = thinker.audio_tower
+        inputs = self._inputs([samples], direction, context)
+        inputs["feature_attention_mask"][:, windows * encoder.frames :] = 0
+        sound = inputs["input_ids"][0] == thinker.config.audio_token_id
+        known = int(sound.long().argmax()) + windows * encoder.tokens
+        for name in ("input_ids", "attention_mask"):
+            inputs[name] = inputs[name][:, :known]
+        thinker(
+            **inputs,
+            past_key_values=key_value_cache(thinker.config.text_config.num_hidden_layers, known),
+            cache_position=torch.arange(known, device=self._asr.device),
+            use_cache=True,
+        )
 
     def _generate(
         self,
@@ -330,6 +389,7 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
         from transformers import AutoProcessor
         from transformers.utils import is_flash_attn_2_available
 
+        from speech_translation.ahead import RememberedPrompt, RememberedWindows
         from speech_translation.attention import set_encoder_window
         from speech_translation.decoding import LastPosition
 
@@ -350,6 +410,9 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
         # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)
+        if windowed:
+            asr.model.thinker.audio_tower = RememberedWindows(asr.model.thinker.audio_tower)
+        RememberedPrompt(asr.model.thinker.model)
         asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
         asr.model.eval()
         return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))

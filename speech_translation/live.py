@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from speech_translation.engine import Engine
+from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
 from speech_translation.segments import Samples, SpeechStream, Utterance
 from speech_translation.text import JAPANESE
@@ -22,6 +22,8 @@ from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, S
 
 # What settles as one: a kana or kanji, or a word of another script, and the space after it.
 _UNIT = re.compile(rf"(?:[{JAPANESE}]|[^{JAPANESE}\s]+)\s*")
+
+_CLOSED: Seconds = 0.1  # after its end a window is surely closed
 
 _NOTHING = np.empty(0, np.float32)
 
@@ -66,6 +68,7 @@ class LiveTranslator:
         self._line_span: Span | None = None  # the speech that the line was made from
         self._line_due = -math.inf  # when it may be renewed
         self._cost: tuple[Seconds, Seconds] = 0.0, 1.0  # of the last translation, for how much
+        self._windows = 0  # of the utterance under way, that were worked on
         self._late: Seconds = 0.0  # how long the chunk that comes next has to wait
         self._duration: Seconds = 0.0
         self._compute_seconds: Seconds = 0.0
@@ -103,6 +106,7 @@ class LiveTranslator:
             try:
                 self._fix()
                 self._renew(self._late + self._clock() - began - seconds)
+                self._work_ahead()
             finally:
                 busy = self._clock() - began
                 self._compute_seconds += busy
@@ -159,6 +163,7 @@ class LiveTranslator:
             self.segments += tuple(self._run.batch(batch))
             self._note_cost(began, batch)
             self._line = _Line()
+            self._windows = 0
             self._ended = self._ended[len(batch) :]
 
     def _renew(self, late: Seconds) -> None:
@@ -184,6 +189,16 @@ class LiveTranslator:
         self._line_due = began + max(self._partial_every, 2 * self._cost[0])
         if not hypothesis.flags & SPOILT:
             self._line.renew(hypothesis.text)
+
+    def _work_ahead(self) -> None:
+        """Have the windows that have closed worked on, so that the caption needs only the rest."""
+        utterance = self._speech.current
+        if utterance is None:
+            return
+        closed = int((_seconds([utterance]) - _CLOSED) // WINDOW)
+        if closed > self._windows:
+            self._windows = closed
+            self._run.prepare(utterance)
 
     def _note_cost(self, began: Seconds, utterances: list[Utterance]) -> None:
         self._cost = self._clock() - began, _seconds(utterances)

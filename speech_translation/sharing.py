@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from speech_translation.engine import Engine
+from speech_translation.engine import Engine, WorksAhead
 from speech_translation.replies import Cancelled, OnText
 from speech_translation.types import Direction, Flag, Hypothesis
 
@@ -91,6 +91,11 @@ class SharedEngine:
         if call.error is not None:
             raise call.error
         return call.hypotheses
+
+    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
+        """See `WorksAhead.prepare`; those who wait go first."""
+        if isinstance(self._engine, WorksAhead) and not self._waiting:
+            self._engine.prepare(samples, direction, context=context)
 
     def _serve(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
-from speech_translation.engine import Engine
+from speech_translation.engine import Engine, WorksAhead
 from speech_translation.replies import Cancelled
 from speech_translation.segments import Utterance, cut, find_segments
 from speech_translation.text import echoed
@@ -176,6 +176,11 @@ class Run:
         if any(hypothesis.flags & SPOILT for hypothesis in again):
             return []
         return [(part.span, hypothesis) for part, hypothesis in zip(parts, again, strict=True)]
+
+    def prepare(self, utterance: Utterance) -> None:
+        """Begin to work on an utterance that still grows, where the engine can."""
+        if isinstance(self._engine, WorksAhead):
+            self._engine.prepare(utterance.samples, self.direction, context=self._context)
 
     def generate(
         self, utterances: Sequence[Utterance], repetition_penalty: float = 1.0
