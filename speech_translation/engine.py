@@ -390,7 +390,7 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
         from transformers.utils import is_flash_attn_2_available
 
         from speech_translation.ahead import RememberedPrompt, RememberedWindows
-        from speech_translation.attention import set_encoder_window
+        from speech_translation.attention import encode_together, set_encoder_window
         from speech_translation.decoding import LastPosition
 
         if chosen == "cpu" and precision in ("float32", "int8"):
@@ -412,6 +412,8 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
         set_encoder_window(asr.model, windowed)
         if windowed:
             asr.model.thinker.audio_tower = RememberedWindows(asr.model.thinker.audio_tower)
+            if chosen != "cpu":
+                encode_together(asr.model.thinker)
         RememberedPrompt(asr.model.thinker.model)
         asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
         asr.model.eval()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from speech_translation import Direction, load_engine
+from speech_translation.attention import encode_together
 from speech_translation.audio import load_audio
 from speech_translation.engine import WINDOW, LocalEngine, WorksAhead
 from speech_translation.live import LiveTranslator
@@ -102,6 +103,21 @@ def test_another_direction_reads_the_recording_no_second_time(
     engine.generate([samples], Direction.JA_EN)
     assert work.frames == [12 * 100 - FRAMES]
     assert work.positions[0] < whole / 10
+
+
+@pytest.mark.parametrize("lengths", [(3.0, 9.5, 1.2), (20.0, 8.0)])
+def test_clips_encoded_together_are_what_they_are_alone(
+    engine: LocalEngine, work: Work, monkeypatch: pytest.MonkeyPatch, lengths: tuple[float, ...]
+) -> None:
+    batch = [speech("ja", seconds) for seconds in lengths]
+    alone = [engine.generate([samples], Direction.JA_EN)[0] for samples in batch]
+    thinker = engine._asr.model.thinker
+    monkeypatch.setattr(thinker, "get_audio_features", thinker.get_audio_features)  # put back
+    encode_together(thinker)
+    work.forget()
+    together = engine.generate(batch, Direction.JA_EN)
+    assert work.frames == [sum(round(100 * seconds) for seconds in lengths)]
+    assert [x.text for x in together] == [x.text for x in alone]
 
 
 def test_names_and_terms_are_not_those_of_before(engine: LocalEngine, work: Work) -> None:
