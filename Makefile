@@ -5,7 +5,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := .venv/bin
 
-.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs speed phrasebook phrasebook-eval clips clean
 
 demo: .venv/runtime
 	$(BIN)/python -m examples.demo
@@ -73,6 +73,11 @@ benchmark: .venv/dev
 	  --output $(RESULTS)/phrasebook_set.json
 	$(BENCH).run score $(RESULTS)/whisper-base-human.jsonl --output $(RESULTS)/human.json
 	$(BENCH).report
+
+# The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
+speed: .venv/dev
+	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
+	$(BENCH).precision --layers .cache/full-size
 
 WHISPER := .cache/whisper-base-ct2
 
