@@ -62,6 +62,45 @@
     takeAsAudio(event, picker, event.dataTransfer?.files ?? []);
   }, true);
 
+  // --- A click that comes before its recording --------------------------------------------------
+
+  // Gradio takes a recording over a moment after Stop: encoded, uploaded, then set. A click on
+  // Translate waits for that, or it would be told that there is no recording yet.
+  const TAKEN_OVER = 300; // milliseconds from the upload's end
+  const ENCODED = 5_000; // milliseconds from Stop, at most, to the upload's begin
+  let uploads = 0, uploaded = -Infinity, stopped = -Infinity, held = false;
+  const plainFetch = window.fetch;
+  window.fetch = async (...request) => {
+    const address = String(request[0]?.url ?? request[0]);
+    if (!/\/upload(\?|$)/.test(address)) return plainFetch(...request);
+    uploads += 1;
+    stopped = -Infinity;
+    try {
+      return await plainFetch(...request);
+    } finally {
+      uploads -= 1;
+      uploaded = performance.now();
+    }
+  };
+  const arriving = () => {
+    const now = performance.now();
+    return uploads > 0 || now - uploaded < TAKEN_OVER || now - stopped < ENCODED;
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#audio .stop-button")) stopped = performance.now();
+    if (!event.target.closest?.("#translate") || !arriving()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (held) return;
+    held = true;
+    const timer = setInterval(() => {
+      if (arriving()) return;
+      clearInterval(timer);
+      held = false;
+      find("translate")?.click();
+    }, 50);
+  }, true);
+
   // --- Play a segment --------------------------------------------------------------------------
 
   let segmentPlayed = null;
