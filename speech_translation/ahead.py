@@ -30,6 +30,7 @@ class RememberedWindows(torch.nn.Module):
     def __init__(self, tower: Any) -> None:
         super().__init__()
         self.tower = tower
+        self.config = tower.config
         self.frames: int = tower.n_window_infer
         """Mel frames of a window."""
         self.tokens = int(_get_feat_extract_output_lengths(torch.tensor(self.frames)))
