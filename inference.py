@@ -6,12 +6,14 @@
 
 The last form is for any number of files: stopped at any moment and started again, it goes on.
 Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
-1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted.
+1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted by Ctrl-C, 143 by
+SIGTERM; what was finished is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -19,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Translation
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from speech_translation.engine import Engine
 
 STANDARD_INPUT = "-"
+ENDED_BY = (signal.SIGINT, signal.SIGTERM)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,24 +142,50 @@ def output_paths(sources: Sequence[str], folder: Path, suffix: str) -> list[Path
 
 
 class Interrupt:
-    """Ctrl-C, remembered and acted on between steps; pressed again, it acts at once.
+    """Ctrl-C or SIGTERM, remembered and acted on between steps; a second one acts at once.
 
     Raised at any moment it could fall into a decoder's callback, which prints and forgets it.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.signal = 0
+        self._at_once = False
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self, number: int, _: object) -> None:
         """Handle the signal."""
-        if self.pressed:
+        again = self.pressed
+        self.signal = self.signal or number
+        if again or self._at_once:
             raise KeyboardInterrupt
-        self.pressed = True
+
+    @property
+    def pressed(self) -> bool:
+        """Whether there was one."""
+        return self.signal != 0
+
+    @property
+    def status(self) -> int:
+        """The exit status that tells which."""
+        return 128 + (self.signal or signal.SIGINT)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if it was pressed."""
+        """Raise KeyboardInterrupt if there was one."""
         if self.pressed:
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Act at once while this lasts: fetching a model may take an hour."""
+        self._at_once = True
+        try:
+            self.check()
+            yield
+        except Exception:  # what a library made of it
+            self.check()
+            raise
+        finally:
+            self._at_once = False
+        self.check()
 
 
 def translate_one(
@@ -240,16 +269,15 @@ class Progress:
         if self._counted and (worked := tally.done + tally.failed):
             line += f", {clock(left * (now - self._start) / worked)} left"
         before, after = ("\r", "\x1b[K") if self._watched else ("", "\n")
-        print(before + line, end=after, file=sys.stderr, flush=True)
+        tell(before + line, after)
 
     def end(self, tally: Tally) -> None:
         """Say what has become of everything."""
         if not self._quiet:
-            print("\r\x1b[K" if self._watched else "", end="", file=sys.stderr)
-            print(
+            tell("\r\x1b[K" if self._watched else "", "")
+            tell(
                 f"{tally.done} files done in {clock(time.monotonic() - self._start)}, "
-                f"{tally.skipped} before, {self._rate(tally)}",
-                file=sys.stderr,
+                f"{tally.skipped} before, {self._rate(tally)}"
             )
 
     def _rate(self, tally: Tally) -> str:
@@ -263,23 +291,41 @@ def clock(seconds: Seconds) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
 
 
-def open_engine(options: argparse.Namespace) -> Engine:
-    """The engine asked for; ModelError or EngineError when it cannot be had."""
+def tell(message: str, end: str = "\n") -> None:
+    """Say something on standard error; a log that cannot be written does not end the work."""
+    try:
+        print(message, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Send the rest to nowhere: at exit it would fail once more, with a trace and status 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
+    """The engine asked for; SpeechTranslationError when it cannot be had."""
     from speech_translation.engine import load_engine
+    from speech_translation.files import need_temporary_folder
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
+    need_temporary_folder()
     if not options.quiet:
-        print(f"loading {options.engine_url or options.model}", file=sys.stderr)
-    engine = load_engine(
-        options.model,
-        options.device,
-        precision=options.precision,
-        windowed=not options.full_attention,
-        url=options.engine_url,
-        in_flight=options.jobs or 0,
-    )
+        tell(f"loading {options.engine_url or options.model}")
+    with interrupt.at_once():
+        engine = load_engine(
+            options.model,
+            options.device,
+            precision=options.precision,
+            windowed=not options.full_attention,
+            url=options.engine_url,
+            in_flight=options.jobs or 0,
+        )
     if not options.quiet:
-        print(engine.description, file=sys.stderr)
+        tell(engine.description)
     return engine
 
 
@@ -289,13 +335,14 @@ def run_jobs(options: argparse.Namespace, interrupt: Interrupt) -> int:
     from speech_translation.sharing import SharedEngine
 
     try:
-        with Journal(options.output_dir) as journal:
-            engine = open_engine(options)
-            interrupt.check()
+        with Journal(options.output_dir) as journal, contextlib.ExitStack() as ended:
+            engine = open_engine(options, interrupt)
+            if not options.engine_url:
+                engine = ended.enter_context(contextlib.closing(SharedEngine(engine)))
             progress = Progress(sources(options.audio, options.format), options.quiet)
             tally = translate_files(
                 sources(options.audio, options.format),
-                engine if options.engine_url else SharedEngine(engine),
+                engine,
                 journal,
                 options.format,
                 Direction(options.direction),
@@ -309,9 +356,9 @@ def run_jobs(options: argparse.Namespace, interrupt: Interrupt) -> int:
             progress.end(tally)
             for entry in journal.failures():
                 named = f"{entry.source}: " if entry.source else ""
-                print(f"error: {named}{entry.error}", file=sys.stderr)
+                tell(f"error: {named}{entry.error}")
     except SpeechTranslationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return 1
     interrupt.check()
     return 1 if tally.failed else 0
@@ -323,12 +370,12 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
     def say(message: str) -> None:
         if not options.quiet:
-            print(message, file=sys.stderr)
+            tell(message)
 
-    def fail(error: SpeechTranslationError) -> None:
+    def fail(reason: object) -> None:
         nonlocal failed
         failed = True
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {reason}")
 
     sources = list[str]()
     for recording in recordings(options.audio):
@@ -340,31 +387,39 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         return 1
 
     from speech_translation.captions import render, write
+    from speech_translation.files import unwritable
 
     try:
-        engine = open_engine(options)
+        engine = open_engine(options, interrupt)
     except SpeechTranslationError as error:
         fail(error)
         return 1
-    interrupt.check()
     paths: Sequence[Path | None] = [None] * len(sources)
     if options.output_dir is not None:
         paths = output_paths(sources, options.output_dir, options.format)
     for source, path in zip(sources, paths, strict=True):
         try:
             translation = translate_one(source, engine, options, interrupt)
+        except SpeechTranslationError as error:
+            fail(error)
+            continue
+        except OSError as error:  # standard input may be anything
+            fail(f"{source} cannot be read: {error.strerror}.")
+            continue
+        try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(translation, path, options.format)
             else:
                 label = f"{source}: " if len(sources) > 1 else ""
                 print(label + render(translation, options.format), end="", flush=True)
-        except SpeechTranslationError as error:
-            fail(error)
-            continue
         except OSError as error:
-            fail(SpeechTranslationError(f"{error.filename} cannot be written: {error.strerror}."))
-            continue
+            if path is not None:
+                fail(unwritable(path, error))
+                continue
+            give_up(sys.stdout)
+            fail(f"The text cannot be written: {error.strerror}. Name a folder with --output-dir.")
+            return 1  # nor could the next one
         for remark in remarks(translation):
             say(f"{source}: {remark}")
     return 1 if failed else 0
@@ -382,14 +437,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.jobs and STANDARD_INPUT in options.audio:
         options_parser.error("--jobs takes files, folders and lists, not standard input")
     interrupt = Interrupt()
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:
         return (run_jobs if options.jobs else run)(options, interrupt)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        tell("interrupted")
+        return interrupt.status
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from speech_translation.audio import MAX_SECONDS, find_recordings
 from speech_translation.captions import Format, write
 from speech_translation.engine import Engine
 from speech_translation.errors import AudioError, SpeechTranslationError, first_words
-from speech_translation.files import remove_leftovers, sync_folder
+from speech_translation.files import remove_leftovers, sync_folder, unwritable
 from speech_translation.replies import Cancelled
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Seconds
@@ -265,7 +265,7 @@ class Journal:
             ) from error
 
     def _unwritable(self, error: OSError) -> SpeechTranslationError:
-        return SpeechTranslationError(f"{self._path} cannot be written: {error.strerror}.")
+        return SpeechTranslationError(unwritable(self._path, error))
 
 
 def _parsed(line: bytes) -> Entry | None:
@@ -329,7 +329,7 @@ def translate_files(
         except SpeechTranslationError as error:
             reason = str(error)
         except OSError as error:
-            reason = f"{output} cannot be written: {error.strerror}."
+            reason = unwritable(output, error)
         except Exception as error:  # a fault in one recording must not end the run of all
             reason = f"{type(error).__name__}: {first_words(error)}"
         if reason is not None and stopped():

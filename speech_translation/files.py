@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 
+from speech_translation.errors import SpeechTranslationError, one_line
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
@@ -15,8 +20,8 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """Write `content`, text in UTF-8, to `path`: the whole file, or no change at all.
 
     That holds over a power cut too: the content is on the disk before the name is. A lone
-    surrogate, which no encoding can hold, becomes "?". Raises OSError when the folder is missing
-    or not writable.
+    surrogate, which no encoding can hold, becomes "?". Raises OSError, with `path` in it, when the
+    folder is missing or not writable, or the disk is full.
     """
     if isinstance(content, str):
         content = content.encode("utf-8", errors="replace")
@@ -27,10 +32,36 @@ def replace_file(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too must not leave the temporary file behind
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # Ctrl-C too must not leave the temporary file behind
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk is said of no file, the rest of `temporary`
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether there was no room: on the disk, in the user's share of it, or within a limit."""
+    return error.errno in _FULL
+
+
+def unwritable(path: str | os.PathLike[str], error: OSError) -> str:
+    """What to tell the user when `path` could not be written."""
+    name = one_line(os.fspath(path))
+    remedy = "Make room there" if disk_is_full(error) else "Check the folder and its permissions"
+    return f"{name} cannot be written: {error.strerror}. {remedy}, or choose another folder."
+
+
+def need_temporary_folder() -> None:
+    """Raise SpeechTranslationError where there is none: torch and gradio need it when imported."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise SpeechTranslationError(
+            "There is no room for temporary files: make room in /tmp, or set TMPDIR to a folder "
+            "that can be written."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

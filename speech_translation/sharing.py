@@ -57,7 +57,19 @@ class SharedEngine:
         self._engine = engine
         self._waiting = deque[_Call]()
         self._changed = threading.Condition()
-        threading.Thread(target=self._serve, name="shared engine", daemon=True).start()
+        self._closed = False
+        self._server = threading.Thread(target=self._serve, name="shared engine", daemon=True)
+        self._server.start()
+
+    def close(self) -> None:
+        """Wait for what is being generated, once all callers are answered or have given up.
+
+        A process that ends while its threads are inside of torch is aborted by the C++ runtime.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._server.join()
 
     @property
     def description(self) -> str:
@@ -98,7 +110,7 @@ class SharedEngine:
             self._engine.prepare(samples, direction, context=context)
 
     def _serve(self) -> None:
-        while True:
+        while not self._closed:
             calls = self._next()
             if not calls:
                 continue
@@ -113,7 +125,7 @@ class SharedEngine:
     def _next(self) -> list[_Call]:
         """The call that has waited longest, and those that can go with it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
             self._waiting = deque(call for call in self._waiting if not call.given_up)
             calls, left, room = list[_Call](), deque[_Call](), self.batch_size
             for call in self._waiting:

@@ -409,7 +409,9 @@ def test_a_full_disk_is_a_sentence_for_each_file(
         tally = run(out, tmp_path / "in")
     assert (tally.done, tally.failed) == (0, 5)
     assert {x.error for x in entries(out)} == {
-        f"{out / f'{i}.txt'} cannot be written: No space left on device." for i in range(5)
+        f"{out / f'{i}.txt'} cannot be written: No space left on device. Make room there, or "
+        "choose another folder."
+        for i in range(5)
     }
     assert results(out) == {}
     assert run(out, tmp_path / "in").done == 5

@@ -255,7 +255,10 @@ def test_without_the_hub_the_offline_command_is_named(monkeypatch: pytest.Monkey
     assert "nobody/has-this-model" in str(caught.value)
 
 
-@pytest.mark.parametrize("fault", ["no weights", "half the weights", "bad json", "no tokenizer"])
+@pytest.mark.parametrize(
+    "fault",
+    ["no weights", "half the weights", "bad json", "no tokenizer", "another model", "other sizes"],
+)
 def test_a_broken_checkpoint_is_said(tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(PHRASEBOOK_FOLDER, folder)
@@ -266,6 +269,12 @@ def test_a_broken_checkpoint_is_said(tmp_path: Path, fault: str) -> None:
         weights.write_bytes(weights.read_bytes()[:1_000_000])
     elif fault == "bad json":
         (folder / "config.json").write_text("{")
+    elif fault == "another model":
+        (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 64}')
+    elif fault == "other sizes":
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config["thinker_config"]["text_config"]["hidden_size"] *= 2
+        (folder / "config.json").write_text(json.dumps(config))
     else:
         for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
             (folder / name).unlink()

@@ -139,7 +139,10 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -
     assert "usage: inference.py" in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_signal_leaves_no_half_file(tmp_path: Path, number: int, status: int) -> None:
     recordings = [tmp_path / f"{i}.flac" for i in range(40)]
     for recording in recordings:
         recording.write_bytes((EXAMPLES / "en_long.flac").read_bytes())
@@ -152,9 +155,9 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not (written.exists() and any(written.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert err.rstrip().endswith("interrupted")
     assert "Traceback" not in err
     files = list(written.iterdir())
