@@ -18,6 +18,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -46,6 +47,7 @@ from speech_translation.segments import cut, find_segments
 from speech_translation.sharing import SharedEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
 from web import html
+from web.ending import Ending
 from web.live import LiveSessions
 from web.loading import Loading
 from web.streaming import Update, stream
@@ -146,7 +148,10 @@ class Service:
     def __init__(self, settings: Settings, loading: Loading) -> None:
         self.settings = settings
         self.loading = loading
-        self._running = dict[str, threading.Event]()
+        self.ending = Ending()
+        self.jobs: Callable[[], list[Any]] = list
+        """Gradio's, of those who are served, in sets."""
+        self._running = dict[threading.Event, str]()  # what ends each translation, and whose it is
 
     def read(self, path: str | None, language: Language) -> np.ndarray:
         """The recording as float32 (n,) at 16 kHz. gr.Error in the visitor's language."""
@@ -166,13 +171,21 @@ class Service:
         language = language_of(request)
         if direction not in tuple(Direction):
             raise self.refusal(say(language, "no_direction", direction=direction))
-        samples = self.read(path, language)
+        if self.ending.asked:
+            raise self.refusal(say(language, "ending"))
         stopped = threading.Event()
-        visitor = (request.session_hash if request else None) or str(id(stopped))
-        self._running[visitor] = stopped
+        self._running[stopped] = (request.session_hash if request else None) or ""
         try:
+            samples = self.read(path, language)
             engine = self.loading.engine()
-            yield from generate(samples, engine, Direction(direction), terms or "", stopped)
+            for update in generate(samples, engine, Direction(direction), terms or "", stopped):
+                if self.ending.over:
+                    raise self.refusal(say(language, "ending"))
+                if self._left(request):
+                    raise self.refusal("The visitor has left.")
+                yield update
+        except gr.Error:
+            raise
         except SpeechTranslationError as error:
             raise self.refusal(str(error)) from None
         except Exception as error:
@@ -181,8 +194,7 @@ class Service:
             raise self.refusal(say(language, "broken")) from None
         finally:
             stopped.set()
-            if self._running.get(visitor) is stopped:
-                del self._running[visitor]
+            del self._running[stopped]
 
     def translate(
         self, path: str | None, direction: str, terms: str, request: gr.Request | None
@@ -196,8 +208,24 @@ class Service:
 
     def stop(self, request: gr.Request) -> None:
         """End the generation of the visitor who asks, or who leaves."""
-        stopped = self._running.get(request.session_hash or "")
-        if stopped is not None:
+        for stopped, visitor in list(self._running.items()):
+            if visitor and visitor == request.session_hash:
+                stopped.set()
+
+    def _left(self, request: gr.Request | None) -> bool:
+        """Whether Gradio has noticed that whoever asks has gone. It lets functions run on."""
+        asked = request.request if request else None
+        jobs = [job for jobs in self.jobs() if jobs for job in jobs]
+        return any(job.request is asked and not job.alive for job in jobs)
+
+    @property
+    def working(self) -> bool:
+        """Whether a translation is under way."""
+        return bool(self._running)
+
+    def stop_all(self) -> None:
+        """End every generation."""
+        for stopped in list(self._running):
             stopped.set()
 
     def other_direction(self, path: str, asked: Direction) -> Direction | None:
@@ -225,12 +253,21 @@ class Service:
         return gr.Error(message, print_exception=False)
 
 
-def captions_files(translation: Translation, folder: Path, stem: str) -> dict[Format, str]:
-    """`translation` in every format, in `folder`."""
-    paths = {format: folder / f"{stem}.{format}" for format in FORMATS}
-    for format, path in paths.items():
-        write(translation, path, format)
-    return {format: str(path) for format, path in paths.items()}
+@contextmanager
+def captions_files(translation: Translation, stem: str) -> Iterator[dict[Format, str]]:
+    """Files with `translation` in every format, as long as this lasts; none on a full disk."""
+    with ExitStack() as kept:
+        paths = dict[Format, str]()
+        try:
+            folder = Path(kept.enter_context(tempfile.TemporaryDirectory()))
+            for format in FORMATS:
+                path = folder / f"{stem}.{format}"
+                write(translation, path, format)
+                paths[format] = str(path)
+        except OSError as error:
+            print(f"captions cannot be written: {error.strerror}", file=sys.stderr)
+            paths = {}
+        yield paths
 
 
 def as_data(translation: Translation) -> dict[str, Any]:
@@ -346,6 +383,7 @@ def build_demo(service: Service, t: Localised) -> gr.Blocks:
         for event in (demo.load, timer.tick):
             event(tell, None, [shown_banner, timer], api_visibility="private", queue=False)
         demo.unload(service.stop)
+    service.jobs = lambda: demo._queue.active_jobs
     return demo
 
 
@@ -446,8 +484,9 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
             assert last.translation is not None
             assert path is not None
             translation = last.translation
-            with tempfile.TemporaryDirectory() as folder:
-                files = captions_files(translation, Path(folder), Path(path).stem[:100])
+            with captions_files(translation, Path(path).stem[:100]) as files:
+                if not files:
+                    gr.Warning(say(language, "no_files"))
                 yield update(
                     result=translation.text,
                     progress=outcome(translation, last, language),
@@ -648,8 +687,9 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
         if format not in FORMATS:
             raise service.refusal(f"There is no format {format}: choose from {', '.join(FORMATS)}.")
         translation = service.translate(audio, direction, "", request)
-        with tempfile.TemporaryDirectory() as folder:
-            paths = captions_files(translation, Path(folder), Path(audio).stem[:100])
+        with captions_files(translation, Path(audio).stem[:100]) as paths:
+            if not paths:
+                raise service.refusal(say(language_of(request), "no_files"))
             yield dict[str, str](paths.items())[format]
 
     for function, inputs, output in (
@@ -675,7 +715,8 @@ def web_routes(service: Service) -> list[Any]:
     def healthz(_: Request) -> JSONResponse:
         loading = service.loading
         state = "ready" if loading.ready else "failed" if loading.error else "loading"
-        return JSONResponse({"model": state}, 200 if loading.ready else 503)
+        state = "ending" if service.ending.asked else state
+        return JSONResponse({"model": state}, 200 if state == "ready" else 503)
 
     return [Route("/healthz", healthz), *sessions.routes]
 
@@ -699,11 +740,13 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         return engine if alone else SharedEngine(engine)
 
     loading = Loading(load, settings.model)
+    service = Service(settings, loading)
+    if wait:
+        service.ending.listen()
     if spaces is not None:
         loading.run()  # ZeroGPU wants the weights on cuda before the server starts
     else:
         loading.start()
-    service = Service(settings, loading)
     i18n = gr.I18n(
         **{
             language: {PREFIX + key: text for key, text in words.items()}
@@ -735,7 +778,11 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     )
     print(f"ready at {url}", file=sys.stderr)
     if wait:
-        demo.block_thread()
+        service.ending.wait()
+        service.ending.finish(lambda: service.working, service.stop_all)
+        # At once: an orderly exit ends threads that are inside of torch, at which the C++ runtime
+        # aborts the process.
+        os._exit(0)
     return demo, url
 
 
