@@ -5,7 +5,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := .venv/bin
 
-.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs speed phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs speed load fuzz phrasebook phrasebook-eval clips clean
 
 demo: .venv/runtime
 	$(BIN)/python -m examples.demo
@@ -78,6 +78,13 @@ benchmark: .venv/dev
 speed: .venv/dev
 	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
 	$(BENCH).precision --layers .cache/full-size
+
+# A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
+load: .venv/dev
+	PYTHONPATH=. $(BIN)/python tests/load.py
+
+fuzz: .venv/dev
+	$(BIN)/python tests/fuzz.py
 
 WHISPER := .cache/whisper-base-ct2
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from speech_translation.errors import AudioError, SpeechTranslationError
+from speech_translation.errors import AudioError, SpeechTranslationError, one_line
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Translation
 
 if TYPE_CHECKING:
@@ -119,10 +119,9 @@ def recordings(arguments: Sequence[str]) -> Iterator[str | AudioError]:
     from speech_translation.audio import find_recordings
 
     for argument in arguments:
-        path = Path(argument)
-        if argument != STANDARD_INPUT and not path.exists():
-            yield AudioError(f"{argument} does not exist: check the path.")
-        elif argument != STANDARD_INPUT and path.is_dir():
+        if argument != STANDARD_INPUT and not os.path.exists(argument):  # nor any too long a name
+            yield AudioError(f"{one_line(argument)} does not exist: check the path.")
+        elif argument != STANDARD_INPUT and os.path.isdir(argument):
             found = list(find_recordings(argument))
             yield from map(str, sorted(x for x in found if isinstance(x, Path)))
             yield from (x for x in found if isinstance(x, AudioError))
@@ -429,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options_parser = parser()
     options = options_parser.parse_args(argv)
-    several = len(options.audio) > 1 or Path(options.audio[0]).is_dir()
+    several = len(options.audio) > 1 or os.path.isdir(options.audio[0])
     if several and options.format != "txt" and options.output_dir is None:
         options_parser.error(f"several recordings as {options.format} need an --output-dir")
     if options.jobs and options.output_dir is None:

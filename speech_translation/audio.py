@@ -237,6 +237,9 @@ def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]
         while True:
             try:
                 packet = next(packets)
+            except IndexError:  # of a stream that begins in mid-file, which PyAV does not expect
+                packets = container.demux(track)
+                continue
             except (StopIteration, av.error.FFmpegError):
                 break
             try:
@@ -249,14 +252,16 @@ def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]
 
 def _to_float(frame: Any) -> Samples:
     """The samples of a PyAV frame as float32 `[frames, channels]`, integers scaled to [-1, 1)."""
-    if frame.format.is_planar and frame.layout.nb_channels >= 8:
+    planes = frame.layout.nb_channels if frame.format.is_planar else 1
+    if planes >= 8 or frame.format.name.startswith("s64"):
         import av
 
-        # PyAV 18 finds no end to so many planes and reads beyond them. Give it one.
+        # PyAV 18 finds no end to so many planes and reads beyond them, and knows no 64-bit integer.
         (frame,) = av.AudioResampler("flt").resample(frame)
     raw = frame.to_ndarray()
     raw = raw.T if frame.format.is_planar else raw.reshape(frame.samples, -1)
-    samples: Samples = raw.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        samples: Samples = raw.astype(np.float32)
     if raw.dtype.kind in "iu":
         half = 2.0 ** (8 * raw.itemsize - 1)
         samples = (samples - half * (raw.dtype.kind == "u")) / half

@@ -91,10 +91,10 @@ def sources(arguments: Iterable[str], suffix: str) -> Iterator[Wanted | AudioErr
     """
     for argument in arguments:
         path = Path(os.path.abspath(argument))
-        if path.is_dir():
+        if os.path.isdir(path):  # which takes too long a name as none
             for found in find_recordings(path):
                 yield found if isinstance(found, AudioError) else _wanted(found, path, suffix)
-        elif path.suffix.lower() in LISTS and path.is_file():
+        elif path.suffix.lower() in LISTS and os.path.isfile(path):
             yield from _listed(path, suffix)
         else:
             yield _wanted(path, path.parent, suffix)

@@ -459,7 +459,7 @@ def _locate(model: str) -> Path:
     if model == PHRASEBOOK:
         return PHRASEBOOK_FOLDER
     folder = Path(model)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # not Path.is_dir: too long a name is no folder either
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{model} holds no checkpoint (no config.json): name the folder that the training "

@@ -343,6 +343,20 @@ def test_a_truncated_file_gives_what_it_holds() -> None:
         assert 0.4 < len(decoded) / RATE < 1.4
 
 
+def test_a_stream_that_begins_in_mid_file_is_passed_over() -> None:
+    sound = voice(rate=44_100)
+    plain = encoded("mpegts", "aac", sound, 44_100)
+    with_pictures = encoded("mpegts", "aac", sound, 44_100, video="mpeg4")  # in other streams
+    decoded = load_audio(plain + with_pictures + plain)
+    assert abs(len(decoded) - 2 * len(load_audio(plain))) <= 2
+
+
+def test_64_bit_integers_are_read() -> None:
+    data = bytearray(wav(voice()))
+    data[34:36] = (64).to_bytes(2, "little")  # each eight bytes count as one sample
+    assert np.isfinite(load_audio(bytes(data))).all()
+
+
 def test_a_header_without_a_length() -> None:
     # What a recorder leaves behind that writes to a pipe or is killed.
     data = bytearray(wav(voice()))
