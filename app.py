@@ -50,6 +50,7 @@ from web import html
 from web.ending import Ending
 from web.live import LiveSessions
 from web.loading import Loading
+from web.sources import NotUploaded, upload
 from web.streaming import Update, stream
 from web.texts import interface_language, say, texts
 
@@ -58,6 +59,7 @@ EXAMPLES = ROOT / "examples"
 PREFIX = "speech_"  # of our texts: Gradio has an "audio" of its own
 # Not False: that takes a part off the page, and at times Gradio fails to put it back.
 HIDDEN: Literal["hidden"] = "hidden"
+VALIDATOR = -1  # what Gradio numbers all validators; ours looks at none of its inputs
 MODEL_QUEUE = "model"  # everything that uses the model waits in one line
 CACHE_SECONDS = 3600
 PLAYABLE = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"}
@@ -358,9 +360,34 @@ def theme() -> gr.themes.Base:
     )
 
 
+class Page(gr.Blocks):
+    """Blocks whose events take uploads only: no links, no paths of the server."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any
+    ) -> list[Any]:
+        """Turn an event's inputs into its function's arguments."""
+        if block_fn._id == VALIDATOR:  # refused here, most clients would not be told why
+            return inputs
+        try:
+            sent = list(map(self._checked, block_fn.inputs, inputs))
+        except NotUploaded:  # who asks is not known here
+            words = " ".join(say(language, "uploads_only") for language in Language)
+            raise Service.refusal(words) from None
+        prepared: list[Any] = await super().preprocess_data(block_fn, sent, *arguments, **options)
+        return prepared
+
+    def _checked(self, block: Any, value: Any) -> Any:
+        if isinstance(block, gr.Audio):
+            return upload(value, Path(self.GRADIO_CACHE))
+        if isinstance(value, dict | list):  # Gradio opens files wherever it finds one
+            raise NotUploaded
+        return value
+
+
 def build_demo(service: Service, t: Localised) -> gr.Blocks:
     """The page, its events and the endpoints for programs."""
-    demo: gr.Blocks = gr.Blocks(
+    demo: gr.Blocks = Page(
         title="English ↔ Japanese speech translation",
         analytics_enabled=False,
         delete_cache=(CACHE_SECONDS // 4, CACHE_SECONDS),
@@ -640,7 +667,7 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
         """Translate English speech to Japanese text, or Japanese speech to English text.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours.
+            audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
 
         Returns:
@@ -657,7 +684,7 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
         """Translate speech between English and Japanese, with times and doubts.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours.
+            audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             context: Names and terms that may occur, separated by commas (experimental).
 
@@ -677,7 +704,7 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
         """Translate speech between English and Japanese into a subtitle file.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours.
+            audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             format: txt, srt, vtt, tsv or json.
 

@@ -1,0 +1,48 @@
+"""What counts as a recording: a file that a visitor uploaded, and nothing else.
+
+Gradio would fetch a link, and would say of a path of the server that it exists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_SERVED = "/gradio_api/file="
+
+
+class NotUploaded(ValueError):
+    """A link, a path of the server, or something else in place of an upload."""
+
+
+def upload(value: object, folder: Path) -> dict[str, Any] | None:
+    """The recording that a client sends, as Gradio's file data; None when there is none.
+
+    A client names an upload by its path in `folder` or by the address where it is served; of all
+    else that it says about the file, only the original name is kept. Raises NotUploaded.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise NotUploaded
+    name = value.get("orig_name")
+    return {
+        "path": _below(folder, value.get("path")),
+        "orig_name": name if isinstance(name, str) else None,
+        "meta": {"_type": "gradio.FileData"},
+    }
+
+
+def _below(folder: Path, path: object) -> str:
+    if not isinstance(path, str):
+        raise NotUploaded
+    try:
+        if path.startswith(("http://", "https://")):
+            path = unquote(urlsplit(path).path).partition(_SERVED)[2]
+        real = Path(path).resolve()
+        if path and real.is_relative_to(folder.resolve()) and real.is_file():
+            return str(real)
+    except (OSError, RuntimeError, ValueError):  # a NUL, a loop of links, a name of 300 characters
+        pass
+    raise NotUploaded
