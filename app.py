@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import csv
 import json
 import os
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -48,6 +49,7 @@ from speech_translation.sharing import SharedEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
 from web import html
 from web.ending import Ending
+from web.guard import Guard
 from web.live import LiveSessions
 from web.loading import Loading
 from web.sources import NotUploaded, upload
@@ -748,6 +750,17 @@ def web_routes(service: Service) -> list[Any]:
     return [Route("/healthz", healthz), *sessions.routes]
 
 
+def guarded(settings: Settings) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
+    """What puts the guard in front of Gradio's own middleware, which `middleware` would not."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        app.middleware_stack = Guard(app.middleware_stack, settings.max_megabytes, app.root_path)
+        yield
+
+    return lifespan
+
+
 def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     """Start the Space; returns the demo and its address once it answers.
 
@@ -781,7 +794,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         }
     )
     demo = build_demo(service, lambda key: i18n(PREFIX + key))
-    demo.queue(max_size=2 * settings.queue_size)
+    demo.queue(max_size=2 * settings.queue_size, api_open=False)  # nobody passes the queue
     page = (ROOT / "web/page.js").read_text("utf-8")
     words = json.dumps(texts(), ensure_ascii=False).replace("</", "<\\/")
     _, url, _ = demo.launch(
@@ -791,7 +804,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         inbrowser=settings.open,
         prevent_thread_lock=True,
         max_file_size=settings.max_megabytes << 20,
-        allowed_paths=[str(EXAMPLES)],
+        allowed_paths=[str(EXAMPLES / f"{name}.flac") for name, _ in example_phrases()],
         mcp_server=True,
         ssr_mode=False,
         show_error=True,
@@ -801,7 +814,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         theme=theme(),
         css_paths=ROOT / "web/style.css",
         head=f"<script>window.speechTexts = {words};</script><script>{page}</script>",
-        app_kwargs={"routes": web_routes(service)},
+        app_kwargs={"routes": web_routes(service), "lifespan": guarded(settings)},
     )
     print(f"ready at {url}", file=sys.stderr)
     if wait:

@@ -1,0 +1,212 @@
+"""The gate in front of Gradio: what is let in, how large and how slow it may be.
+
+Gradio serves more than this Space uses, waits for a body as long as it takes, and limits the size
+of uploads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from speech_translation.types import Seconds
+from web.texts import interface_language, say
+
+PATIENCE: Seconds = 30.0
+"""For so long a body may stand still, or lag behind `PACE`."""
+
+PACE = 8 << 10
+"""Bytes a second that a body has to arrive with: 64 kbit/s."""
+
+JSON_BYTES = 1 << 20
+LIVE_BYTES = 9 << 20  # a chunk, which web/live.py limits, and room for it to say so
+MCP_BYTES = 32 << 20  # a tool call may hold a recording in base64
+FORM_BYTES = 64 << 10  # what an upload may have around its file
+
+_UPLOAD = "/gradio_api/upload"
+_PATHS = re.compile(
+    r"/((config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|healthz|live)/?)?"
+    r"|/(assets|static|live)/.+"
+    r"|/gradio_api/("
+    r"(info|openapi\.json|app_id|upload|upload_progress|cancel|reset|startup-events|theme\.css)/?"
+    r"|queue/(join|data|status)/?"
+    r"|(call|run|heartbeat)/.+"
+    r"|mcp(/(http|schema|sse|messages)?/?)?"
+    r"|file=(?!https?:).+"  # Gradio sends a visitor on to any address
+    r")",
+    re.DOTALL,
+)
+"""What the page, its API and its MCP tools use. The rest of Gradio is not there."""
+
+_HOSTS = ("host", "x-forwarded-host", "x-forwarded-proto")  # Gradio writes them into its pages
+_HOST = re.compile(r"[\w.:,\[\] -]*", re.ASCII)
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+class Guard:
+    """An ASGI application that lets through to `app` what the Space uses.
+
+    `max_megabytes` is the size of the largest recording, `root` the path below which a proxy
+    serves the Space.
+    """
+
+    def __init__(self, app: ASGIApp, max_megabytes: int, root: str = "") -> None:
+        self._app = app
+        self._max_megabytes = max_megabytes
+        self._root = root.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        path = scope["path"].removeprefix(self._root)
+        too_large = say(
+            interface_language(headers.get("accept-language")),
+            "too_large",
+            megabytes=self._max_megabytes,
+        )
+        body = _Body(receive, headers, self._most(path), too_large)
+        answer = _Answer(send)
+        try:
+            _admit(scope, path, headers)
+            scope = {**scope, "headers": _without_traps(scope["headers"])}
+            await self._app(scope, body.receive, answer.send_of(body))
+        except _Refused as refused:
+            body.refused = refused
+        except Exception:
+            if body.refused is None:
+                raise
+        if body.refused is not None:
+            await answer.refuse(body.refused)
+
+    def _most(self, path: str) -> int:
+        if path.rstrip("/") == _UPLOAD:
+            return (self._max_megabytes << 20) + FORM_BYTES
+        if path.startswith("/gradio_api/mcp"):
+            return MCP_BYTES
+        return LIVE_BYTES if path.startswith("/live/") else JSON_BYTES
+
+
+class _Refused(Exception):
+    """A request that is not let in, with the status and the sentence to answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def _admit(scope: Scope, path: str, headers: Headers) -> None:
+    if not _PATHS.fullmatch(path):
+        raise _Refused(404, "Not found.")
+    for name in _HOSTS:
+        if not all(_HOST.fullmatch(value) for value in headers.getlist(name)):
+            raise _Refused(400, "The request does not say where it was sent to.")
+    # Browsers alone send Sec-Fetch-Site, and no page can forge it.
+    elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    signed_in = "cookie" in headers or "authorization" in headers
+    if elsewhere and signed_in and scope["method"] not in _READING:
+        raise _Refused(403, "Another site's page cannot act for you here.")
+
+
+def _without_traps(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """`headers` without what Gradio takes from its own Node server, and mishandles in a range.
+
+    Its answer to `bytes=0-99` repeats the request's headers, and never ends when the range goes
+    beyond the file. Written `Bytes`, which means the same, the range is left to Starlette.
+    """
+    return [
+        (name, re.sub(rb"^\s*bytes", b"Bytes", value) if name == b"range" else value)
+        for name, value in headers
+        if name != b"x-gradio-server"
+    ]
+
+
+class _Body:
+    """The body of a request, refused when it is over `most` bytes or too slow."""
+
+    def __init__(self, receive: Receive, headers: Headers, most: int, too_large: str) -> None:
+        self.refused: _Refused | None = None
+        self._receive = receive
+        self._most = most
+        self._too_large = too_large
+        self._complete = "content-length" not in headers and "transfer-encoding" not in headers
+        self._announced = int(headers.get("content-length", 0))  # the server has checked it
+        self._size = 0
+        self._waited: Seconds = 0.0
+
+    async def receive(self) -> Message:
+        """The next message, as ASGI has it. Raises _Refused, and keeps it in `refused`."""
+        try:
+            return await self._next()
+        except _Refused as refused:
+            self.refused = refused
+            raise
+
+    async def _next(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        if self._announced > self._most:
+            raise _Refused(413, self._too_large)
+        began = time.monotonic()
+        lag = PATIENCE + self._size / PACE - self._waited
+        try:
+            async with asyncio.timeout(max(0.0, min(PATIENCE, lag))):
+                message = await self._receive()
+        except TimeoutError:
+            raise _Refused(408, "The request arrives too slowly.") from None
+        self._waited += time.monotonic() - began
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
+            raise _Refused(413, self._too_large)
+        self._complete = not message.get("more_body", False)
+        return message
+
+
+class _Answer:
+    """The answer to one request: the application's, or a refusal in its place."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = False
+
+    def send_of(self, body: _Body) -> Send:
+        """What the application sends with, until `body` is refused."""
+
+        async def send(message: Message) -> None:
+            if body.refused is not None:
+                return
+            if message["type"] == "http.response.start":
+                self._begun = True
+                headers = MutableHeaders(raw=list(message.get("headers", [])))
+                headers["X-Content-Type-Options"] = "nosniff"
+                # Gradio lets every origin read answers; none shall read a signed-in visitor's.
+                del headers["Access-Control-Allow-Credentials"]
+                message = {**message, "headers": headers.raw}
+            await self._send(message)
+
+        return send
+
+    async def refuse(self, refused: _Refused) -> None:
+        """Answer with the refusal, unless an answer has begun."""
+        if self._begun:
+            return
+        response = PlainTextResponse(refused.reason, refused.status)
+        if refused.status == 408:
+            response.headers["Connection"] = "close"
+        for message in (
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": response.raw_headers,
+            },
+            {"type": "http.response.body", "body": response.body},
+        ):
+            await self._send(message)
