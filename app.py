@@ -14,6 +14,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -29,7 +30,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import gradio as gr
+import gradio.route_utils
 import numpy as np
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -385,6 +390,36 @@ class Page(gr.Blocks):
         if isinstance(value, dict | list):  # Gradio opens files wherever it finds one
             raise NotUploaded
         return value
+
+
+class UploadParser(gradio.route_utils.GradioMultiPartParser):
+    """Gradio's, but one file at a time, and nothing stays of an upload that failed.
+
+    Gradio 6.17.3 leaves its temporary file when a visitor breaks off, the form is broken or has no
+    end, or the file is in another field or named "..".
+    """
+
+    async def parse(self) -> FormData:
+        """The form, with a file in the field `files`. Raises MultiPartException."""
+        self.max_files, self.max_fields = 1, 0
+        kept = set[str]()
+        try:
+            form = await super().parse()
+            file = form.get("files")
+            if not isinstance(file, UploadFile):
+                raise MultiPartException("An upload is a form with a file in the field files.")
+            # Gradio's links escape neither of these, and "." is a folder to it.
+            name = re.sub("[%#]", "_", Path(file.filename or "").name)
+            file.filename = name if any(map(str.isalnum, name)) else "recording"
+            kept.add(str(file.file.name))
+            return form
+        except FormParserError as error:
+            raise MultiPartException("The form of this upload is broken.") from error
+        finally:
+            for written in self._files_to_close_on_error:
+                if written.name not in kept:
+                    written.close()
+                    Path(written.name).unlink(missing_ok=True)
 
 
 def build_demo(service: Service, t: Localised) -> gr.Blocks:
@@ -795,6 +830,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     )
     demo = build_demo(service, lambda key: i18n(PREFIX + key))
     demo.queue(max_size=2 * settings.queue_size, api_open=False)  # nobody passes the queue
+    gradio.route_utils.GradioMultiPartParser = UploadParser  # type: ignore[misc]
     page = (ROOT / "web/page.js").read_text("utf-8")
     words = json.dumps(texts(), ensure_ascii=False).replace("</", "<\\/")
     _, url, _ = demo.launch(

@@ -21,7 +21,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from recordings import RATE, encoded
 
 from speech_translation.audio import load_audio
-from speech_translation.types import SAMPLE_RATE
+from speech_translation.engine import LocalEngine
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -315,6 +316,43 @@ def test_a_file_that_is_no_sound_gets_a_sentence(visit: Open, tmp_path: Path) ->
     photograph(page, "refused")
     page.click("#example-en_1")
     expect(page.locator("#result textarea")).to_have_value(reference("en_1"), timeout=SOON)
+
+
+def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
+    visit: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script><style>'
+    hypothesis = Hypothesis(evil, Direction.EN_JA, 5, -0.1)
+    monkeypatch.setattr(
+        LocalEngine, "generate", lambda _, batch, *__, **___: [hypothesis] * len(batch)
+    )
+    name = '<img src=x onerror="window.attacked=1"><b>'
+    recording, notes = tmp_path / f"{name}.flac", tmp_path / f"{name}.wav"
+    recording.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
+    notes.write_text("this is not sound")
+    page = visit()
+    page.get_by_text("Names and terms (experimental)").click()
+    page.fill("#terms textarea", evil)
+    upload(page, recording)
+    page.click("#translate")
+    expect(page.locator("#result textarea")).to_have_value(evil, timeout=SOON)
+    page.get_by_text("Details and downloads").click()
+    expect(page.locator("#segments td").nth(2)).to_have_text(evil)
+    page.locator("#player .play-pause-button").click()
+    expect(page.locator("#player .subtitle-display")).to_contain_text("<img src=x", timeout=SOON)
+    photograph(page, "hostile")
+    upload(page, notes)
+    page.click("#translate")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("holds no sound", timeout=SOON)
+    page.get_by_role("tab", name="Live").click()
+    page.click("#live-audio")
+    expect(page.locator("#live-fixed p .text").first).to_have_text(evil, timeout=SOON)
+    page.click("#live-audio")
+    expect(page.locator("#live-audio")).to_have_text("Start speaking")
+    page.click("#live-clear")
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("script, style").filter(has_text="attacked").count() == 0
+    assert page.evaluate("window.attacked") is None
 
 
 def test_nothing_to_translate_is_said(visit: Open) -> None:
