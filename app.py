@@ -21,6 +21,7 @@ import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -151,6 +152,55 @@ def language_of(request: gr.Request | None) -> Language:
     return interface_language(request.headers.get("accept-language") if request else None)
 
 
+class Admission:
+    """Who may wait in line for the model: whoever comes when it is full is turned away in words.
+
+    Gradio's own limit has no words to set and names no way out. Its validators run side by side
+    before their visitors stand in line, so those who were admitted and are on their way count too.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._queue: Any = None
+        self._arriving = 0
+        self._lock = threading.Lock()
+        self._admitted = ContextVar[list[bool]]("admitted")  # filled while a request is pushed
+
+    def watch(self, demo: gr.Blocks) -> None:
+        """Count who is on the way into the line of `demo`, once it has one."""
+        self._queue = demo._queue
+        push = self._queue.push
+
+        async def counted(*inputs: Any, **options: Any) -> Any:
+            admitted = list[bool]()
+            self._admitted.set(admitted)
+            try:
+                return await push(*inputs, **options)
+            finally:
+                with self._lock:
+                    self._arriving -= len(admitted)
+
+        self._queue.push = counted
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        """The validator: a verdict for each input, the first of which stands beside the recording.
+
+        Its inputs are of no matter.
+        """
+        line = self._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
+        with self._lock:
+            served = line.current_concurrency if line else 0
+            free = self._settings.visitors_at_once - served
+            ahead = max(0, (len(line.queue) if line else 0) + self._arriving - free)
+            admitted = ahead < self._settings.queue_size
+            if admitted:
+                self._arriving += 1
+                self._admitted.get().append(True)
+        words = [say(language, "busy", ahead=ahead) for language in Language]
+        verdict = gr.validate(admitted, " ".join(words))
+        return [verdict] + [gr.validate(True, "")] * (len(inputs) - 1)
+
+
 class Service:
     """What stands behind the page and the API: the engine, the limits, who may be stopped."""
 
@@ -158,6 +208,7 @@ class Service:
         self.settings = settings
         self.loading = loading
         self.ending = Ending()
+        self.admission = Admission(settings)
         self.jobs: Callable[[], list[Any]] = list
         """Gradio's, of those who are served, in sets."""
         self._running = dict[threading.Event, str]()  # what ends each translation, and whose it is
@@ -433,11 +484,11 @@ def build_demo(service: Service, t: Localised) -> gr.Blocks:
         gr.HTML('<h1 data-text="title"></h1><p data-text="subtitle"></p>', elem_id="title")
         shown_banner = gr.HTML(elem_id="banner")
         with gr.Tab(t("tab_translate"), elem_id="tab-translate"):
-            translate_tab(service, t, demo)
+            translate_tab(service, t)
         with gr.Tab(t("tab_live"), elem_id="tab-live"):
             live_tab(t)
         benchmark_tab(t)
-        program_endpoints(service, demo)
+        program_endpoints(service)
 
         def tell(request: gr.Request) -> tuple[str, Any]:
             loading = service.loading
@@ -451,23 +502,7 @@ def build_demo(service: Service, t: Localised) -> gr.Blocks:
     return demo
 
 
-def admission(service: Service, demo: gr.Blocks) -> Callable[..., Any]:
-    """A validator that turns a visitor away when too many wait."""
-
-    def admit(*inputs: Any) -> list[Any]:
-        # Gradio's own message for a full queue names no way out; it has no setting for it.
-        line = demo._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
-        ahead = len(line.queue) if line else 0
-        words = [say(language, "busy", ahead=ahead) for language in Language]
-        admitted = ahead < service.settings.queue_size
-        # One verdict for each input; the first one stands beside the recording.
-        verdict = gr.validate(admitted, " ".join(words))
-        return [verdict] + [gr.validate(True, "")] * (len(inputs) - 1)
-
-    return admit
-
-
-def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
+def translate_tab(service: Service, t: Localised) -> None:
     """Direction, recording, Translate, result; the rest appears with a result."""
     direction = gr.Radio(
         DIRECTIONS, value=Direction.AUTO.value, label=t("direction"), elem_id="direction"
@@ -586,7 +621,7 @@ def translate_tab(service: Service, t: Localised, demo: gr.Blocks) -> None:
         "concurrency_limit": service.settings.visitors_at_once,
         "api_visibility": "private",
         "show_progress": "hidden",
-        "validator": admission(service, demo),
+        "validator": service.admission,
     }
     inputs = [audio, direction, terms]
     start.click(run, inputs, shown, **settings)
@@ -686,7 +721,7 @@ def choice(values: Sequence[str], value: str, label: str) -> gr.Radio:
     return radio
 
 
-def program_endpoints(service: Service, demo: gr.Blocks) -> None:
+def program_endpoints(service: Service) -> None:
     """The three endpoints for programs; they show in the API page and as MCP tools."""
     with gr.Row(visible=False):
         audio = gr.Audio(type="filepath", label="Recording: audio or video file")
@@ -766,7 +801,7 @@ def program_endpoints(service: Service, demo: gr.Blocks) -> None:
             inputs,
             output,
             api_name=function.__name__,
-            validator=admission(service, demo),
+            validator=service.admission,
             concurrency_id=MODEL_QUEUE,
             concurrency_limit=service.settings.visitors_at_once,
         )
@@ -830,6 +865,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     )
     demo = build_demo(service, lambda key: i18n(PREFIX + key))
     demo.queue(max_size=2 * settings.queue_size, api_open=False)  # nobody passes the queue
+    service.admission.watch(demo)
     gradio.route_utils.GradioMultiPartParser = UploadParser  # type: ignore[misc]
     page = (ROOT / "web/page.js").read_text("utf-8")
     words = json.dumps(texts(), ensure_ascii=False).replace("</", "<\\/")

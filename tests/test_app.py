@@ -174,7 +174,7 @@ def test_a_crowd_is_told_how_many_are_ahead(space: str, monkeypatch: pytest.Monk
     assert len(served) >= 4
     assert set(served) == {reference("en_1")}
     assert refused
-    assert all("requests are ahead of you" in words for words in refused)
+    assert all("requests are ahead of you" in words for words in refused), refused
 
 
 def test_health_says_whether_the_model_is_there(space: str) -> None:
@@ -313,4 +313,3 @@ def test_a_model_that_is_not_there_is_said_without_a_trace() -> None:
     service = Service(Settings(), loading)
     with pytest.raises(Exception, match="no model folder /no/such/model"):
         service.translate(str(EXAMPLES / "en_1.flac"), "auto", "", None)
-    assert threading.active_count() < 100
