@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -70,6 +71,7 @@ HIDDEN: Literal["hidden"] = "hidden"
 VALIDATOR = -1  # what Gradio numbers all validators; ours looks at none of its inputs
 MODEL_QUEUE = "model"  # everything that uses the model waits in one line
 CACHE_SECONDS = 3600
+SESSIONS, RECORDS = 200, 1000  # Gradio keeps 100 kB and 1 kB of each; nothing of ours is there
 PLAYABLE = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"}
 
 DIRECTIONS = [
@@ -416,6 +418,16 @@ def theme() -> gr.themes.Base:
         checkbox_background_color_selected="*primary_700",
         checkbox_background_color_selected_dark="*primary_500",
     )
+
+
+class Recent(OrderedDict[str, Any]):
+    """The last so many records. Gradio keeps one of every request for ever."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Add a record, and forget the oldest."""
+        super().__setitem__(key, value)
+        if len(self) > RECORDS:
+            self.popitem(last=False)
 
 
 class Page(gr.Blocks):
@@ -866,6 +878,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     demo = build_demo(service, lambda key: i18n(PREFIX + key))
     demo.queue(max_size=2 * settings.queue_size, api_open=False)  # nobody passes the queue
     service.admission.watch(demo)
+    demo._queue.event_analytics = Recent()
     gradio.route_utils.GradioMultiPartParser = UploadParser  # type: ignore[misc]
     page = (ROOT / "web/page.js").read_text("utf-8")
     words = json.dumps(texts(), ensure_ascii=False).replace("</", "<\\/")
@@ -879,6 +892,7 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         allowed_paths=[str(EXAMPLES / f"{name}.flac") for name, _ in example_phrases()],
         mcp_server=True,
         ssr_mode=False,
+        state_session_capacity=SESSIONS,
         show_error=True,
         quiet=True,
         footer_links=["api", "settings"],

@@ -19,6 +19,7 @@ import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+import app
 from app import parser
 from speech_translation.audio import load_audio
 from speech_translation.engine import LocalEngine
@@ -175,6 +176,14 @@ def test_a_crowd_is_told_how_many_are_ahead(space: str, monkeypatch: pytest.Monk
     assert set(served) == {reference("en_1")}
     assert refused
     assert all("requests are ahead of you" in words for words in refused), refused
+
+
+def test_what_gradio_remembers_is_bounded() -> None:
+    records = app.Recent()
+    for number in range(app.RECORDS + 5):
+        records[str(number)] = {}
+    assert next(iter(records)) == "5"
+    assert len(records) == app.RECORDS
 
 
 def test_health_says_whether_the_model_is_there(space: str) -> None:
