@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -213,6 +214,18 @@ def _sndfile_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Sam
         raise _Unread  # libsndfile stops at a broken frame; FFmpeg finds the next whole one
 
 
+@functools.cache
+def _audio_decoders() -> str:
+    import av
+
+    names = []
+    for name in av.codec.codecs_available:
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # it only encodes
+            if av.Codec(name, "r").type == "audio":
+                names.append(name)
+    return ",".join(names)
+
+
 def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]]:
     import av
 
@@ -222,6 +235,8 @@ def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]
         # FFmpeg would follow a playlist or reference to any file or address it names. With these
         # two options it reads these formats and opens nothing but `file`.
         only_this = {"format_whitelist": _AV_FORMATS, "protocol_whitelist": "none"}
+        # Of a video it would also decode some pictures, and its video decoders break most often.
+        only_this["codec_whitelist"] = _audio_decoders()
         # Old tags are often not UTF-8 (Shift JIS above all); nobody reads them here.
         container = av.open(file, container_options=only_this, metadata_errors="replace")
     except av.error.FFmpegError as error:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -10,20 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import av
 import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from recordings import RATE, encoded
 
 import web.guard
 from app import Settings, launch
+from speech_translation.audio import load_audio
+from speech_translation.engine import load_engine
+from speech_translation.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -358,6 +365,8 @@ PATHS = [
     "/gradio_api/vibe-code",
     "/gradio_api/stream/a/0/0/playlist-file",
     "/gradio_api/token",
+    "/gradio_api/component_server",
+    "/gradio_api/process_recording",
     "/pwa_icon/9999",
 ]
 
@@ -626,6 +635,53 @@ def test_a_range_beyond_a_file_ends(space: Space) -> None:
         )
         assert (answer.status_code, len(answer.content)) == (status, length), wanted
         assert not {"cookie", "x-mine", "set-cookie"} & set(answer.headers)
+
+
+@pytest.mark.parametrize("container", ["matroska", "mov", "mpegts", "avi"])
+def test_no_picture_of_a_video_is_decoded(container: str) -> None:
+    sound = load_audio(EXAMPLES / "en_1.flac")
+    video = encoded(container, "aac", sound, RATE, video="mpeg4")
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture(local=True) as complaints:
+            heard = load_audio(video)
+    finally:
+        av.logging.set_level(None)
+        av.logging.set_skip_repeated(True)
+    assert any("Codec (mpeg4) not on whitelist" in words for _, _, words in complaints)
+    assert len(heard) == pytest.approx(len(sound), abs=4096)
+
+
+def test_a_model_cannot_bring_code(tmp_path: Path) -> None:
+    """CVE-2026-4372: an attention named like a repository, which `kernels` would fetch and run."""
+    assert find_spec("kernels") is None
+    folder = tmp_path / "model"
+    shutil.copytree(EXAMPLES / "phrasebook", folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+
+    def spoil(part: dict[str, Any]) -> None:
+        for value in list(part.values()):
+            if isinstance(value, dict):
+                spoil(value)
+        part["_attn_implementation"] = part["_attn_implementation_internal"] = "evil/kernel"
+        part["auto_map"] = {"AutoConfig": "evil/code--a.B", "AutoModel": "evil/code--a.B"}
+
+    spoil(config)
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    asked, watching = list[object](), True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in ("socket.getaddrinfo", "socket.connect"):
+            asked.append(arguments)
+
+    sys.addaudithook(watch)
+    try:
+        with suppress(ModelError):
+            load_engine(str(folder), "cpu")
+    finally:
+        watching = False
+    assert asked == []
 
 
 # Headers and origins
