@@ -1,3 +1,5 @@
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -20,8 +22,6 @@ def speech_clip() -> Callable[[str], np.ndarray]:
 @pytest.fixture(scope="session")
 def space() -> Iterator[str]:
     """The address of a running Space on the embedded checkpoint."""
-    import socket
-
     import httpx
 
     from app import Settings, launch
@@ -39,3 +39,22 @@ def space() -> Iterator[str]:
         time.sleep(0.1)
     yield url
     demo.close()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[tuple[int, list[str]]]:
+    """A server that nobody is to connect to: its port, and who did."""
+    visits = list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, address = server.accept()
+                except OSError:
+                    return
+                visits.append(str(address))
+                connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1], visits

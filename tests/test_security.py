@@ -128,25 +128,6 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
             yield Space(url, folder / "uploads", folder / "temporary", canary)
 
 
-@pytest.fixture(scope="module")
-def listener() -> Iterator[tuple[int, list[str]]]:
-    """A server that nobody is to connect to: its port, and who did."""
-    visits = list[str]()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, address = server.accept()
-                except OSError:
-                    return
-                visits.append(str(address))
-                connection.close()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield server.getsockname()[1], visits
-
-
 # Uploads only: the ways in, and what is sent instead of an upload
 
 
