@@ -41,6 +41,8 @@ EXAMPLES = engine.PHRASEBOOK_FOLDER.parent
 VARIANTS = {"baseline": "", "exact": "float32", "int8": "int8"}
 """Name and `precision`; the baseline is qwen-asr 0.0.6 in float32 with its default settings."""
 
+WEIGHT_BYTES = {"baseline": 4, "exact": 2, "int8": 1}
+
 TOKENS_A_SECOND = 4
 FILE, SPAN = 600, 30  # seconds of the long file and of its spans
 HEARD = 24.1  # seconds of a span that were worked on while it was spoken: three windows
@@ -273,12 +275,33 @@ def decoder_parameters(folder: Path) -> int:
 
 def compare(results: dict[str, dict[str, float]], folder: Path, machine: dict[str, float]) -> None:
     """Add to each variant its ratios, baseline divided by it, and its share of the limit."""
-    weight_bytes = {"baseline": 4, "exact": 2, "int8": 1}
     for name, figures in results.items():
         for key in FIGURES:
             figures[f"{key}_ratio"] = results["baseline"][key] / figures[key]
-        least = decoder_parameters(folder) * weight_bytes[name] / machine["read_gb_s"] / 1e9
+        least = decoder_parameters(folder) * WEIGHT_BYTES[name] / machine["read_gb_s"] / 1e9
         figures["limit_share"] = least / (figures["per_token_ms"] / 1000)
+
+
+def shares(folder: Path, turns: int = 3) -> Iterator[str]:
+    """What a token reads, beside what the machine reads just then, for exact and int8.
+
+    A shared machine reads half as much again in one minute as in another.
+    """
+    for name in ("exact", "int8"):
+        runner = Runner(name, folder)
+        runner.run(2)
+        read = decoder_parameters(folder) * WEIGHT_BYTES[name] / 1e9
+        taken = list[tuple[float, float]]()
+        for _ in range(turns):
+            before = limits()["read_gb_s"]
+            token = runner.run(10)["token"]
+            taken.append((token, (before + limits()["read_gb_s"]) / 2))
+        token, limit = (statistics.median(column) for column in zip(*taken, strict=True))
+        share = statistics.median(read / token / limit for token, limit in taken)
+        yield (
+            f"{name}: {1000 * token:.0f} ms a token, {read / token:.1f} GB/s, where the machine "
+            f"reads {limit:.1f}: {share:.0%} at the median of {turns} turns"
+        )
 
 
 def table(report: dict[str, Any]) -> str:
@@ -337,6 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
     parser.add_argument("--readme", type=Path, help="README to put the table into")
+    parser.add_argument("--shares", action="store_true", help="only the shares of memory's speed")
     parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.load:
@@ -345,6 +369,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     folder = build(options.folder)
+    if options.shares:
+        print(*shares(folder), sep="\n")
+        return 0
     machine = limits()
     results = measure(folder, options.repeats, options.spans)
     best = limits()

@@ -1,6 +1,7 @@
 """The harness for speed at full size: its checkpoint, its arithmetic, and one short real run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from evaluation.speed import (
     compare,
     decoder_parameters,
     load_alone,
+    shares,
     table,
 )
 from speech_translation.engine import PHRASEBOOK_FOLDER
@@ -50,6 +52,19 @@ def test_loading_is_timed_in_a_process_of_its_own(endless: Path) -> None:
     figures = load_alone("exact", endless)
     assert 1 < figures["load_seconds"] < 120
     assert 0.2 < figures["peak_rss_gb"] <= figures["file_peak_rss_gb"] < 3
+
+
+def test_shares_are_of_what_the_machine_reads_just_then(endless: Path) -> None:
+    exact, int8 = shares(endless, turns=1)
+    for line, name in ((exact, "exact"), (int8, "int8")):
+        found = re.fullmatch(
+            rf"{name}: \d+ ms a token, ([\d.]+) GB/s, where the machine reads ([\d.]+): (\d+)% .*",
+            line,
+        )
+        assert found, line
+        read, limit, share = map(float, found.groups())
+        assert limit > 1
+        assert share == pytest.approx(100 * read / limit, abs=20)
 
 
 def test_the_full_size_is_the_published_one(tmp_path: Path) -> None:
