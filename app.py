@@ -876,7 +876,10 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         }
     )
     demo = build_demo(service, lambda key: i18n(PREFIX + key))
-    demo.queue(max_size=2 * settings.queue_size, api_open=False)  # nobody passes the queue
+    # Nobody passes the queue. Its own limit is for what has no validator: whoever was admitted
+    # would be turned away by it without a word of ours.
+    admitted = settings.queue_size + settings.visitors_at_once
+    demo.queue(max_size=2 * admitted, api_open=False)
     service.admission.watch(demo)
     demo._queue.event_analytics = Recent()
     gradio.route_utils.GradioMultiPartParser = UploadParser  # type: ignore[misc]

@@ -94,7 +94,7 @@ class Report:
             found.append(f"{self.submitted} requests, {outcomes} outcomes")
         if not self.latencies:
             found.append("nobody was served")
-        if self.most_waiting > 2 * Settings.queue_size:
+        if self.most_waiting > Settings.queue_size + Settings().visitors_at_once:
             found.append(f"{self.most_waiting} requests waited")
         if self.growth is not None and abs(self.growth) > FLAT:
             found.append(f"memory changed by {self.growth:+.1%}")
