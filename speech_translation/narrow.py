@@ -16,16 +16,13 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from speech_translation.kernels import multiply
+from speech_translation.kernels import LARGEST, multiply
 
 FEW_ROWS = 24
 """Up to so many rows, reading the weights takes longer than multiplying."""
 
 _TILE = 1024  # weights widened at a time: with 2048 inputs 8 MB, which stay in the cache
 _CHUNK = 256  # rows quantised at a time: they stay in the cache
-_HALF = (
-    127 * 256
-)  # the largest activation in 16 bits, of which the upper half has 7 bits and a sign
 
 
 class NarrowLinear(nn.Module):
@@ -76,7 +73,7 @@ class NarrowLinear(nn.Module):
         less than bfloat16 activations would: 2^-16 of a row's largest value.
         """
         assert self.scale is not None
-        step = rows.abs().amax(1, keepdim=True).clamp_min(1e-30) / _HALF
+        step = rows.abs().amax(1, keepdim=True).clamp_min(1e-30) / LARGEST
         whole = (rows / step).round_().to(torch.int32)
         upper = (whole + 128) >> 8
         halves = torch.cat([upper, whole - (upper << 8)]).to(torch.int8)

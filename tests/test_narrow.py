@@ -68,12 +68,13 @@ def test_bfloat16_weights_multiply_as_float32(rows: int, outputs: int) -> None:
     assert (product[0] - wanted).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("rows", [1, 5, 200])
-def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int) -> None:
+@pytest.mark.parametrize("rows", [1, 4, 5, FEW_ROWS, 200])
+@pytest.mark.parametrize("inputs", [512, 100])  # in whole vectors, and not
+def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int, inputs: int) -> None:
     torch.manual_seed(rows)
-    x = torch.randn(rows, 512) * 10 ** torch.linspace(-2, 2, rows)[:, None]
+    x = torch.randn(rows, inputs) * 10 ** torch.linspace(-2, 2, rows)[:, None]
     x[:, 7] *= 300  # one large activation, as language models have
-    weight = torch.randn(300, 512)
+    weight = torch.randn(300, inputs)
     narrow, scale = quantised(weight.bfloat16())
     layer = NarrowLinear(narrow, scale, None)
     wanted = x.double() @ (narrow.double() * scale.double()[:, None]).T
