@@ -29,10 +29,10 @@ class LastPosition(torch.nn.Module):
 
 def key_value_cache(layers: int, tokens: int) -> Cache:
     """A cache with room for `tokens`, prompt and reply; the usual one is copied at each token."""
-    return Cache(layers=[_RoomyLayer(tokens) for _ in range(layers)])
+    return Cache(layers=[RoomyLayer(tokens) for _ in range(layers)])
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values (batch, heads, tokens, head size), written where room was left for them."""
 
     def __init__(self, tokens: int) -> None:
@@ -51,7 +51,17 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
             self._room = tuple(key_states.new_empty(batch, heads, self._tokens, size) for _ in "kv")
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[:, :, first : first + new] = states
-        self.keys, self.values = (room[:, :, : first + new] for room in self._room)
+        return self._hold(first + new)
+
+    def one_more(self) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """All the room there is, of keys and of values, and the position to write to next."""
+        position = self.get_seq_length()
+        self._hold(position + 1)
+        keys, values = self._room
+        return keys, values, position
+
+    def _hold(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = (room[:, :, :tokens] for room in self._room)
         return self.keys, self.values
 
 

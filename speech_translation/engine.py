@@ -395,8 +395,10 @@ def _load_local(model: str, device: str, precision: str, windowed: bool) -> Loca
 
         if chosen == "cpu" and precision in ("float32", "int8"):
             from speech_translation.narrow import load_narrow
+            from speech_translation.step import step_layers
 
             lean = load_narrow(folder, int8=precision == "int8")
+            step_layers(lean.thinker.model)
             asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
         else:
             flash = chosen.startswith("cuda") and is_flash_attn_2_available()

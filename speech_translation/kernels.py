@@ -25,6 +25,7 @@ _LINE = 64  # bytes of a cache line, and of a vector
 LARGEST = 127 * 256
 """The largest activation in 16 bits, of which the upper half has 7 bits and a sign."""
 
+_LOWEST = np.finfo(np.float32).min
 _MULTIPLIES_INTEGERS = bool(get_host_cpu_features().get("avx512vnni", False))
 
 _at_once = threading.Lock()  # numba's own pool of threads ends the process when two calls meet
@@ -42,20 +43,44 @@ def multiply(
     each row of `x` becomes 16-bit integers, of which the halves are multiplied apart and exactly, a
     third of the instructions: what is lost is 2^-16 of the row's largest value.
     """
-    with using(threads):
+    with _using(threads):
         _multiply(x, weight, scale, out)
 
 
+def step(
+    hidden: np.ndarray,
+    rotation: tuple[np.ndarray, np.ndarray],
+    seen: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray],
+    position: int,
+    weights: tuple[np.ndarray, ...],
+    scales: tuple[np.ndarray, ...],
+    norms: tuple[np.ndarray, ...],
+    epsilon: np.float32,
+    scaling: np.float32,
+    threads: int,
+) -> None:
+    """Take `hidden`, float32 (rows, size), a token a row, through a layer of Qwen3, in place.
+
+    `rotation` are cosines and sines (rows or 1, head size). `known`, keys and values (rows, heads,
+    room, head size), get theirs at `position`; of those up to it a row sees the ones that `seen`
+    (rows, position + 1) tells, or all if it is empty. `weights` and `scales` (`multiply`) are of
+    queries, keys, values, output, gate, up and down; `norms` of the layer's input, queries, keys,
+    and the second half's input.
+    """
+    with _using(threads):
+        _step(hidden, rotation, seen, known, position, weights, scales, norms, epsilon, scaling)
+
+
 @contextmanager
-def using(threads: int) -> Iterator[None]:
-    """Whoever calls something that is compiled in parallel does it in here."""
+def _using(threads: int) -> Iterator[None]:
     with _at_once:
         if threads != get_num_threads():
             set_num_threads(threads)
         yield
 
 
-def compiled(function: Any, *, parallel: bool = True) -> Any:
+def _compiled(function: Any, *, parallel: bool = True) -> Any:
     """Compile when first called; the result is kept on the disk if that can be written."""
     options = {"parallel": parallel, "fastmath": True, "nogil": True}
     try:
@@ -95,7 +120,7 @@ def _prefetch(typing_context, array, index):
     return types.void(array, types.intp), generate
 
 
-@compiled
+@_compiled
 def _multiply_row(x: Any, weight: Any, scale: Any, out: Any) -> None:
     # One output after the other: two at a time read memory at half the speed.
     inputs = x.shape[0]
@@ -111,7 +136,7 @@ def _multiply_row(x: Any, weight: Any, scale: Any, out: Any) -> None:
         out[i] = total
 
 
-@compiled
+@_compiled
 def _multiply_rows(x: Any, weight: Any, scale: Any, out: Any) -> None:
     # Two outputs by four rows at a time: each value loaded serves several multiplications.
     rows, inputs = x.shape
@@ -213,7 +238,7 @@ def _integer_products(count: int) -> Any:
 _of_one_row, _of_four_rows = _integer_products(2), _integer_products(8)
 
 
-@partial(compiled, parallel=False)
+@partial(_compiled, parallel=False)
 def _halve(x: Any, halves: Any, steps: Any, excess: Any) -> None:
     """Rows of `x` as 16-bit integers times a step each; upper and lower byte are rows of `halves`.
 
@@ -236,7 +261,7 @@ def _halve(x: Any, halves: Any, steps: Any, excess: Any) -> None:
         excess[row] = np.int64(total) * 128
 
 
-@compiled
+@_compiled
 def _multiply_halves(x: Any, weight: Any, scale: Any, out: Any) -> None:
     rows, inputs = x.shape
     halves = np.empty((2 * rows, inputs), np.int8)
@@ -259,11 +284,11 @@ def _multiply_halves(x: Any, weight: Any, scale: Any, out: Any) -> None:
 
 
 @no_type_check
-def product(x, weight, scale, out):
+def _product(x, weight, scale, out):
     """What `multiply` does, for compiled code; another one for each kind of weights."""
 
 
-@overload(product)
+@overload(_product)
 @no_type_check
 def _product_of(x, weight, scale, out):
     def in_float32(x, weight, scale, out):
@@ -281,6 +306,125 @@ def _product_of(x, weight, scale, out):
     return in_halves if weight.dtype == types.int8 and _MULTIPLIES_INTEGERS else in_float32
 
 
-@partial(compiled, parallel=False)
+@partial(_compiled, parallel=False)
 def _multiply(x: Any, weight: Any, scale: Any, out: Any) -> None:
-    product(x, weight, scale, out)
+    _product(x, weight, scale, out)
+
+
+@partial(_compiled, parallel=False)
+def _normalise(x: Any, weight: Any, epsilon: Any, out: Any) -> None:
+    """Root mean square normalisation of each row."""
+    for row in range(x.shape[0]):
+        total = np.float32(0)
+        for k in range(x.shape[1]):
+            total += x[row, k] * x[row, k]
+        factor = np.float32(1) / np.sqrt(total / np.float32(x.shape[1]) + epsilon)
+        for k in range(x.shape[1]):
+            out[row, k] = weight[k] * (x[row, k] * factor)
+
+
+@partial(_compiled, parallel=False)
+def _rotate(x: Any, cosines: Any, sines: Any) -> None:
+    """Rotary position embedding of heads (heads, size), in place."""
+    half = x.shape[1] // 2
+    for head in range(x.shape[0]):
+        for k in range(half):
+            a, b = x[head, k], x[head, k + half]
+            x[head, k] = a * cosines[k] - b * sines[k]
+            x[head, k + half] = b * cosines[k + half] + a * sines[k + half]
+
+
+@_compiled
+def _attend(queries: Any, known: Any, tokens: Any, seen: Any, scaling: Any, out: Any) -> None:
+    """Queries (rows, heads, size) to what they attend to, (rows, heads * size).
+
+    Of `known`, keys and values (rows, fewer heads, room, size), there are so many `tokens`.
+    """
+    keys, values = known
+    rows, heads, size = queries.shape
+    shared = heads // keys.shape[1]
+    for index in prange(rows * heads):
+        row, head = index // heads, index % heads
+        query, here, there = (
+            queries[row, head],
+            keys[row, head // shared],
+            values[row, head // shared],
+        )
+        scores = np.empty(tokens, np.float32)
+        largest = _LOWEST
+        for token in range(tokens):
+            score = _LOWEST
+            if seen.size == 0 or seen[row, token]:
+                score = np.float32(0)
+                for k in range(size):
+                    score += query[k] * here[token, k]
+                score *= scaling
+            scores[token] = score
+            largest = max(largest, score)
+        total = np.float32(0)
+        found = np.zeros(size, np.float32)
+        for token in range(tokens):
+            if seen.size == 0 or seen[row, token]:
+                share = np.exp(scores[token] - largest)
+                total += share
+                for k in range(size):
+                    found[k] += share * there[token, k]
+        for k in range(size):
+            out[row, head * size + k] = found[k] / total
+
+
+@_compiled
+def _gate(gates: Any, values: Any) -> None:
+    """SiLU of the gates times the values, in place of the gates."""
+    for row in range(gates.shape[0]):
+        for k in prange(gates.shape[1]):
+            gate = gates[row, k]
+            gates[row, k] = gate / (np.float32(1) + np.exp(-gate)) * values[row, k]
+
+
+@partial(_compiled, parallel=False)
+def _step(
+    hidden: Any,
+    rotation: Any,
+    seen: Any,
+    known: Any,
+    position: Any,
+    weights: Any,
+    scales: Any,
+    norms: Any,
+    epsilon: Any,
+    scaling: Any,
+) -> None:
+    cosines, sines = rotation
+    keys, values = known
+    rows, size = hidden.shape
+    heads, head_size = keys.shape[1], keys.shape[3]
+    x = np.empty((rows, size), np.float32)
+    _normalise(hidden, norms[0], epsilon, x)
+    queries = np.empty((rows, weights[0].shape[0]), np.float32)
+    new_keys = np.empty((rows, weights[1].shape[0]), np.float32)
+    new_values = np.empty_like(new_keys)
+    _product(x, weights[0], scales[0], queries)
+    _product(x, weights[1], scales[1], new_keys)
+    _product(x, weights[2], scales[2], new_values)
+    asked = queries.reshape(rows, -1, head_size)
+    given = new_keys.reshape(rows, heads, head_size)
+    for row in range(rows):
+        at = min(row, len(cosines) - 1)  # a position for each row, or one for all
+        for new, norm in ((asked[row], norms[1]), (given[row], norms[2])):
+            _normalise(new, norm, epsilon, new)
+            _rotate(new, cosines[at], sines[at])
+        keys[row, :, position] = given[row]
+        values[row, :, position] = new_values[row].reshape(heads, head_size)
+    attended = np.empty_like(queries)
+    _attend(asked, known, position + 1, seen, scaling, attended)
+    _product(attended, weights[3], scales[3], x)
+    hidden += x
+    _normalise(hidden, norms[3], epsilon, x)
+    gates = np.empty((rows, weights[4].shape[0]), np.float32)
+    wide = np.empty_like(gates)
+    _product(x, weights[4], scales[4], gates)
+    _product(x, weights[5], scales[5], wide)
+    _gate(gates, wide)
+    _product(gates, weights[6], scales[6], x)
+    hidden += x

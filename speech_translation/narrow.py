@@ -35,8 +35,8 @@ class NarrowLinear(nn.Module):
         # Not parameters: those would be converted with the model and would name its precision.
         self.weight, self.scale, self.bias = weight, scale, bias
         bits = weight.view(torch.uint16) if weight.dtype == torch.bfloat16 else weight
-        self._bits = bits.numpy()
-        self._scale = (torch.empty(0) if scale is None else scale).numpy()
+        self.bits = bits.numpy()
+        self.scales = (torch.empty(0) if scale is None else scale).numpy()
         self._in_halves = weight.dtype == torch.int8 and torch.cpu._is_vnni_supported()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ class NarrowLinear(nn.Module):
         if len(rows) <= FEW_ROWS:
             out = torch.empty(len(rows), len(self.weight))
             threads = torch.get_num_threads()
-            multiply(rows.contiguous().numpy(), self._bits, self._scale, out.numpy(), threads)
+            multiply(rows.contiguous().numpy(), self.bits, self.scales, out.numpy(), threads)
         elif self._in_halves:
             out = self._multiply_in_halves(rows)
         else:

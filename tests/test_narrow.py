@@ -20,6 +20,7 @@ from speech_translation.errors import ModelError
 from speech_translation.memory import free_bytes, need_memory
 from speech_translation.narrow import FEW_ROWS, NarrowEmbedding, NarrowLinear, quantised
 from speech_translation.segments import cut, find_segments
+from speech_translation.step import SteppedLayer
 from speech_translation.types import Direction
 
 EXAMPLES = PHRASEBOOK_FOLDER.parent
@@ -123,6 +124,7 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
     assert exact.description.endswith("in float32")
     assert exact._asr.model.thinker.model.embed_tokens.weight.dtype == torch.bfloat16
     assert mapped(bfloat16)  # not copied
+    assert all(isinstance(x, SteppedLayer) for x in exact._asr.model.thinker.model.layers)
     stock = Qwen3ASRModel.from_pretrained(str(bfloat16), dtype=torch.float32, device_map="cpu")
     set_encoder_window(stock.model, True)
     same = LocalEngine(stock, "stock", "float32", 1)
