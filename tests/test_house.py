@@ -75,12 +75,8 @@ def test_the_library_imports_downward_only(path: Path) -> None:
 def test_torch_lives_behind_the_local_engine(path: Path) -> None:
     if path.stem not in LOCAL_ENGINE:
         assert not roots(imports(path)) & HEAVY
-    if path.stem not in (
-        "decoding",
-        "ahead",
-        "narrow",
-        "step",
-    ):  # imported by the engine when it loads
+    # The rest of the local engine is imported when the engine loads a model.
+    if path.stem not in LOCAL_ENGINE - {"engine", "attention"}:
         assert not roots(imports(path, deferred=False)) & HEAVY
 
 
