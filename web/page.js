@@ -13,6 +13,8 @@
   const japanese = /[\u3041-\u30ff\u3400-\u9fff]/;
   const langOf = (text) => (japanese.test(text) ? "ja" : "en");
 
+  const ACCEPTED = "audio/*,video/*,.amr,.3gp,.mkv,.opus"; // Gradio offers audio alone
+
   /** Fill what the server left for this language, and mark the language of the result. */
   function dress() {
     for (const element of document.querySelectorAll("[data-text]")) {
@@ -24,7 +26,7 @@
     const speak = find("speak");
     if (speak) speak.hidden = !("speechSynthesis" in window);
     const picker = document.querySelector("#audio input[type=file]");
-    if (picker) picker.accept = "audio/*,video/*,.amr,.3gp,.mkv,.opus";
+    if (picker && picker.accept !== ACCEPTED) picker.accept = ACCEPTED;
     // Gradio's own: a button without a name, and copies of the tabs that only Tab reaches.
     document.querySelector("#player .cc-button")?.setAttribute("aria-label", texts.subtitles);
     for (const copy of document.querySelectorAll(".tab-container.visually-hidden button")) {
@@ -36,7 +38,9 @@
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; dress(); });
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  }).observe(document.documentElement, {
+    childList: true, subtree: true, attributeFilter: ["accept"],
+  });
 
   // --- Videos ----------------------------------------------------------------------------------
 
