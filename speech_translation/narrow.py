@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
 
-from speech_translation.kernels import LARGEST, multiply
+from speech_translation.kernels import LARGEST, MULTIPLIES_INTEGERS, multiply, quantise
 
 FEW_ROWS = 24
 """Up to so many rows, reading the weights takes longer than multiplying."""
 
 _TILE = 1024  # weights widened at a time: with 2048 inputs 8 MB, which stay in the cache
-_CHUNK = 256  # rows quantised at a time: they stay in the cache
 
 
 class NarrowLinear(nn.Module):
@@ -34,10 +34,9 @@ class NarrowLinear(nn.Module):
         super().__init__()
         # Not parameters: those would be converted with the model and would name its precision.
         self.weight, self.scale, self.bias = weight, scale, bias
-        bits = weight.view(torch.uint16) if weight.dtype == torch.bfloat16 else weight
-        self.bits = bits.numpy()
+        self.bits = _bits(weight)
         self.scales = (torch.empty(0) if scale is None else scale).numpy()
-        self._in_halves = weight.dtype == torch.int8 and torch.cpu._is_vnni_supported()
+        self._in_halves = weight.dtype == torch.int8 and MULTIPLIES_INTEGERS
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs)."""
@@ -125,14 +124,17 @@ class Weights:
 
 def quantised(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8 weights, float32 scale of each row); the largest value of a row becomes 127."""
-    narrow = torch.empty(weight.shape, dtype=torch.int8)
-    scale = torch.empty(len(weight))
-    for first in range(0, len(weight), _CHUNK):
-        part = weight[first : first + _CHUNK].to(torch.float32, copy=True)
-        step = part.abs().amax(1).clamp_min(1e-30) / 127
-        scale[first : first + _CHUNK] = step
-        narrow[first : first + _CHUNK] = part.div_(step[:, None]).round_()
+    narrow, scale = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
+    wide = weight if weight.dtype == torch.bfloat16 else weight.float()
+    quantise(_bits(wide), narrow.numpy(), scale.numpy(), torch.get_num_threads())
     return narrow, scale
+
+
+def _bits(weight: torch.Tensor) -> np.ndarray:
+    """The same memory for numpy, which knows no bfloat16."""
+    bits = weight.view(torch.uint16) if weight.dtype == torch.bfloat16 else weight
+    array: np.ndarray = bits.contiguous().numpy()
+    return array
 
 
 def load_narrow(folder: Path, *, int8: bool) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speech_translation.decoding import RoomyLayer
+from speech_translation.decoding import RoomyLayer, key_value_cache
 from speech_translation.kernels import step
 from speech_translation.narrow import FEW_ROWS, NarrowLinear
 
@@ -87,6 +87,19 @@ def step_layers(text_model: Any) -> None:
     layers = text_model.layers
     if text_model.config.hidden_act == "silu" and all(map(_is_narrow, layers)):
         text_model.layers = nn.ModuleList(SteppedLayer(layer) for layer in layers)
+        _compile(text_model.layers[0], text_model.config)
+
+
+def _compile(layer: SteppedLayer, config: Any) -> None:
+    """Take two tokens through the first layer, or on a new machine the first request waits 10 s."""
+    cache = key_value_cache(1, 2)
+    nothing = torch.zeros(1, 1, config.head_dim)
+    for _ in range(2):
+        layer(
+            torch.zeros(1, 1, config.hidden_size),
+            position_embeddings=(nothing, nothing),
+            past_key_values=cache,
+        )
 
 
 def _linears(layer: Any) -> list[Any]:
