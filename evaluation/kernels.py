@@ -3,8 +3,7 @@
     python -m evaluation.kernels
 
 The shape is the decoder's largest, 6144 x 2048, in as many copies as do not fit a cache. Prints
-weights a second and the error relative to float64, medians of several rounds taken in turn, and
-the share of the memory's speed, measured in the same turns, that ours reach.
+weights a second and the error relative to float64, medians of several rounds taken in turn.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
-from evaluation.speed import limits
 from speech_translation.narrow import NarrowLinear, quantised
 
 OUTPUTS, INPUTS, COPIES, ROUNDS = 6144, 2048, 16, 7
@@ -117,7 +115,6 @@ def main() -> int:
     wanted = x.double() @ weights[0].double().T
     compared = products(x, weights)
     taken = {name: list[float]() for name in compared}
-    reading = list[float]()
     with torch.inference_mode():
         for _ in range(ROUNDS + 1):
             for name, product in compared.items():
@@ -125,18 +122,11 @@ def main() -> int:
                 for copy in range(COPIES):
                     product(copy)
                 taken[name].append(time.perf_counter() - began)
-            reading.append(limits()["read_gb_s"])
     print(f"{'':52s}weights a second   relative error")
     for name, product in compared.items():
         rate = COPIES * OUTPUTS * INPUTS / statistics.median(taken[name][1:]) / 1e9
         error = float((product(0) - wanted).norm() / wanted.norm())
         print(f"{name:52s}{rate:13.1f} G {error:16.1e}")
-    limit = statistics.median(reading)
-    bfloat16, int8 = (
-        size * COPIES * OUTPUTS * INPUTS / statistics.median(taken[name][1:]) / 1e9 / limit
-        for name, size in (("ours, bfloat16", 2), ("ours, int8", 1))
-    )
-    print(f"memory was read at {limit:.1f} GB/s: ours reach {bfloat16:.0%} and {int8:.0%} of that")
     return 0
 
 

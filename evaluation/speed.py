@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ import numpy as np
 import soundfile
 
 from evaluation.full_size import FOLDER, build
+from evaluation.machine import best, memory_speed, product_speed
 from speech_translation import engine
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, render
@@ -173,7 +174,9 @@ def measure(folder: Path, repeats: int, spans: int) -> dict[str, dict[str, float
     ahead = {name: list[float]() for name in VARIANTS}
     for turn in range(repeats):
         for runner in runners:
-            short[runner.name].append(runner.run(10))
+            before = memory_speed()
+            taken = runner.run(10)
+            short[runner.name].append(taken | {"memory": (before + memory_speed()) / 2})
             long[runner.name].append(runner.run(SPAN)["request"])
             if runner.name != "baseline":
                 ahead[runner.name].append(runner.run(SPAN, heard=HEARD)["request"])
@@ -189,7 +192,12 @@ def measure(folder: Path, repeats: int, spans: int) -> dict[str, dict[str, float
             took += runner.run(SPAN, runner.batch_size)["request"]
             done += runner.batch_size
         report(f"{runner.name}: {done} spans in {took:.1f} s")
+        read = decoder_parameters(folder) * WEIGHT_BYTES[runner.name] / 1e9
         results[runner.name] |= {
+            "limit_share": statistics.median(
+                read / x["token"] / x["memory"] for x in short[runner.name]
+            ),
+            "read_gb_s": parts["memory"],
             "encoder_seconds": parts["encoder"],
             "prefill_seconds": parts["prefill"],
             "per_token_ms": 1000 * parts["token"],
@@ -215,7 +223,7 @@ def around_the_model() -> Seconds:
         for format in FORMATS:
             render(translation, format)
 
-    return _best(work, 3)
+    return best(work, 3)
 
 
 class _Mute:
@@ -231,37 +239,6 @@ class _Mute:
         return [Hypothesis(said, Direction.EN_JA, 60, -0.1, frozenset())] * len(batch)
 
 
-def limits() -> dict[str, float]:
-    """What the machine can do: memory read (GB/s) and float32 products (GFLOP/s), best of many."""
-    import torch
-    from numba import njit, prange
-
-    @njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
-    def read(blocks: np.ndarray, sums: np.ndarray) -> None:
-        for i in prange(blocks.shape[0]):
-            total = np.int64(0)
-            for j in range(blocks.shape[1]):
-                total ^= blocks[i, j]
-            sums[i] = total
-
-    blocks, sums = np.ones((4096, 32_768), np.int64), np.zeros(4096, np.int64)
-    a, b = torch.randn(512, 2048), torch.randn(6144, 2048)
-    return {
-        "read_gb_s": blocks.nbytes / 1e9 / _best(lambda: read(blocks, sums)),
-        "gemm_gflop_s": 2 * 512 * 2048 * 6144 / 1e9 / _best(lambda: torch.mm(a, b.T)),
-    }
-
-
-def _best(work: Callable[[], object], times: int = 15) -> Seconds:
-    work()
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
-
-
 def decoder_parameters(folder: Path) -> int:
     """The weights that each token reads: the decoder's and the output layer's, which is tied."""
     config = json.loads((folder / "config.json").read_text("utf-8"))["thinker_config"][
@@ -273,35 +250,11 @@ def decoder_parameters(folder: Path) -> int:
     return int(config["num_hidden_layers"] * layer + size * config["vocab_size"])
 
 
-def compare(results: dict[str, dict[str, float]], folder: Path, machine: dict[str, float]) -> None:
-    """Add to each variant its ratios, baseline divided by it, and its share of the limit."""
-    for name, figures in results.items():
+def compare(results: dict[str, dict[str, float]]) -> None:
+    """Add to each variant its ratios, the baseline's figures divided by its own."""
+    for figures in results.values():
         for key in FIGURES:
             figures[f"{key}_ratio"] = results["baseline"][key] / figures[key]
-        least = decoder_parameters(folder) * WEIGHT_BYTES[name] / machine["read_gb_s"] / 1e9
-        figures["limit_share"] = least / (figures["per_token_ms"] / 1000)
-
-
-def shares(folder: Path, turns: int = 3) -> Iterator[str]:
-    """What a token reads, beside what the machine reads just then, for exact and int8.
-
-    A shared machine reads half as much again in one minute as in another.
-    """
-    for name in ("exact", "int8"):
-        runner = Runner(name, folder)
-        runner.run(2)
-        read = decoder_parameters(folder) * WEIGHT_BYTES[name] / 1e9
-        taken = list[tuple[float, float]]()
-        for _ in range(turns):
-            before = limits()["read_gb_s"]
-            token = runner.run(10)["token"]
-            taken.append((token, (before + limits()["read_gb_s"]) / 2))
-        token, limit = (statistics.median(column) for column in zip(*taken, strict=True))
-        share = statistics.median(read / token / limit for token, limit in taken)
-        yield (
-            f"{name}: {1000 * token:.0f} ms a token, {read / token:.1f} GB/s, where the machine "
-            f"reads {limit:.1f}: {share:.0%} at the median of {turns} turns"
-        )
 
 
 def table(report: dict[str, Any]) -> str:
@@ -319,8 +272,11 @@ def table(report: dict[str, Any]) -> str:
         return "".join(f"| {variants[name][key]:.1f} s " for name in ("exact", "int8"))
 
     exact, int8 = (variants[name]["file_seconds"] / (FILE / 60) for name in ("exact", "int8"))
-    around, limits = report["around_the_model_seconds"], report["limits"]
-    share = " | ".join(f"{100 * variants[name]['limit_share']:.0f} %" for name in VARIANTS)
+    around = report["around_the_model_seconds"]
+    share = " | ".join(
+        f"{100 * variants[name]['limit_share']:.0f} % of {variants[name]['read_gb_s']:.0f} GB/s"
+        for name in VARIANTS
+    )
     head = f"1.7B on a CPU, {report['threads']} threads"
     return f"""\
 | {head} | qwen-asr, float32 | exact (default) | `--precision int8` |
@@ -342,8 +298,9 @@ Made by `make speed` on {report["machine"]}, {report["date"]}: random weights of
 medians of {report["repeats"]}, in brackets how many times less than qwen-asr 0.0.6 takes as the
 published Space runs it. The ten minutes are measured on {report["spans"]} of their 20 spans, and a
 minute of them takes {exact:.1f} s, in int8 {int8:.1f} s. Decoding, speech detection, cutting and
-captions take {around:.1f} s of it all. The machine read {limits["read_gb_s"]:.0f} GB/s and
-multiplied {limits["gemm_gflop_s"]:.0f} GFLOP/s in the same run.
+captions take {around:.1f} s of it all. How fast the machine reads memory changes from one moment
+to the next, so it was measured before and after each request; it multiplied
+{report["gemm_gflop_s"]:.0f} GFLOP/s.
 """
 
 
@@ -360,7 +317,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
     parser.add_argument("--readme", type=Path, help="README to put the table into")
-    parser.add_argument("--shares", action="store_true", help="only the shares of memory's speed")
     parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.load:
@@ -369,15 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     folder = build(options.folder)
-    if options.shares:
-        print(*shares(folder), sep="\n")
-        return 0
-    machine = limits()
     results = measure(folder, options.repeats, options.spans)
-    best = limits()
-    around = around_the_model()
-    machine = {key: max(value, best[key]) for key, value in machine.items()}
-    compare(results, folder, machine)
+    compare(results)
     figures = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -385,8 +334,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "date": time.strftime("%Y-%m-%d"),
         "repeats": options.repeats,
         "spans": options.spans,
-        "limits": machine,
-        "around_the_model_seconds": around,
+        "gemm_gflop_s": product_speed(),
+        "around_the_model_seconds": around_the_model(),
         "variants": results,
     }
     print(table(figures))
