@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 SCREENSHOTS = ROOT / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
-SOON = 25_000  # milliseconds; a busy machine takes its time
+expect.set_options(timeout=25_000)  # milliseconds; a busy machine takes its time
 
 # Gradio's own: it throws away a player that is still loading when the recording changes, and
 # tries to draw the waveform of whatever was uploaded.
@@ -87,7 +87,7 @@ def visit(browser: Browser, space: str) -> Iterator[Open]:
         page.on("console", lambda m: complain(m.text) if m.type == "error" else None)
         page.on("request", lambda request: hosts.add(request.url))
         page.goto(space)
-        expect(page.locator("#translate")).to_be_visible(timeout=SOON)
+        expect(page.locator("#translate")).to_be_visible()
         return page
 
     yield open_page
@@ -102,13 +102,13 @@ def upload(page: Page, path: Path) -> None:
     if clear.count():
         clear.click()
     page.set_input_files("#audio input[type=file]", path)
-    expect(page.locator("#audio input[type=file]")).to_have_count(0, timeout=SOON)
+    expect(page.locator("#audio input[type=file]")).to_have_count(0)
 
 
 def translate(page: Page, name: str) -> None:
     upload(page, EXAMPLES / f"{name}.flac")
     page.click("#translate")
-    expect(page.locator("#cost p")).to_be_visible(timeout=SOON)
+    expect(page.locator("#cost p")).to_be_visible()
 
 
 def result(page: Page) -> str:
@@ -133,8 +133,8 @@ def test_an_upload_is_translated(visit: Open, name: str, language: str) -> None:
     page = visit()
     photograph(page, "first")
     translate(page, name)
-    assert result(page) == reference(name)
-    assert page.get_attribute("#result textarea", "lang") == language
+    expect(page.locator("#result textarea")).to_have_value(reference(name))
+    expect(page.locator("#result textarea")).to_have_attribute("lang", language)
     photograph(page, f"result_{name}")
     assert_accessible(page)
 
@@ -159,13 +159,13 @@ def test_a_video_is_taken_too(visit: Open, tmp_path: Path, dropped: bool) -> Non
             }""",
             [base64.b64encode(video.read_bytes()).decode()],
         )
-        expect(page.locator("#audio input[type=file]")).to_have_count(0, timeout=SOON)
+        expect(page.locator("#audio input[type=file]")).to_have_count(0)
     else:
         picker = page.locator("#audio input[type=file]")
-        expect(picker).to_have_attribute("accept", re.compile(r"video/\*"), timeout=SOON)
+        expect(picker).to_have_attribute("accept", re.compile(r"video/\*"))
         upload(page, video)
     page.click("#translate")
-    expect(page.locator("#result textarea")).to_have_value(reference("ja_2"), timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(reference("ja_2"))
     expect(page.locator("#player .play-pause-button")).to_be_visible()
     photograph(page, "video")
 
@@ -176,7 +176,7 @@ def test_the_direction_can_be_forced(visit: Open, direction: str) -> None:
     page.get_by_label(direction).first.check()
     name = "en_2" if direction.startswith("English") else "ja_2"
     translate(page, name)
-    assert result(page) == reference(name)
+    expect(page.locator("#result textarea")).to_have_value(reference(name))
 
 
 def test_a_wrong_direction_is_noticed_and_switched(visit: Open) -> None:
@@ -184,10 +184,10 @@ def test_a_wrong_direction_is_noticed_and_switched(visit: Open) -> None:
     page.get_by_label("日本語 → English").first.check()
     translate(page, "en_1")
     assert result(page) != reference("en_1")
-    expect(page.locator("#progress")).to_contain_text("other direction", timeout=SOON)
-    page.click("#switch", timeout=SOON)
-    expect(page.locator("#result textarea")).to_have_value(reference("en_1"), timeout=SOON)
-    expect(page.locator("#switch")).to_be_hidden(timeout=SOON)
+    expect(page.locator("#progress")).to_contain_text("other direction")
+    page.click("#switch")
+    expect(page.locator("#result textarea")).to_have_value(reference("en_1"))
+    expect(page.locator("#switch")).to_be_hidden()
 
 
 def test_the_microphone_is_translated(visit: Open) -> None:
@@ -197,9 +197,7 @@ def test_the_microphone_is_translated(visit: Open) -> None:
     time.sleep(len(load_audio(EXAMPLES / "en_two_sentences.flac")) / SAMPLE_RATE + 1.5)
     page.locator("#audio .stop-button").click()
     page.click("#translate")  # at once, with the recording still on its way
-    expect(page.locator("#result textarea")).to_have_value(
-        reference("en_two_sentences"), timeout=SOON
-    )
+    expect(page.locator("#result textarea")).to_have_value(reference("en_two_sentences"))
 
 
 def test_live_captions_grow_and_settle(visit: Open) -> None:
@@ -207,12 +205,12 @@ def test_live_captions_grow_and_settle(visit: Open) -> None:
     page.get_by_role("tab", name="Live").click()
     page.click("#live-audio")
     expect(page.locator("#live-audio")).to_have_text("Stop")
-    expect(page.locator("#live-fixed p")).to_have_count(2, timeout=SOON)
+    expect(page.locator("#live-fixed p")).to_have_count(2)
     page.click("#live-audio")
     expect(page.locator("#live-audio")).to_have_text("Start speaking")
     captions = page.locator("#live-fixed p .text").all_inner_texts()
     assert "".join(captions) == reference("en_two_sentences")
-    assert page.get_attribute("#live-fixed p .text", "lang") == "ja"
+    expect(page.locator("#live-fixed p .text").first).to_have_attribute("lang", "ja")
     photograph(page, "live")
     assert_accessible(page)
     with page.expect_download() as download:
@@ -230,15 +228,13 @@ def test_stop_keeps_what_was_finished_and_frees_the_model(visit: Open, tmp_path:
     page = visit()
     upload(page, long)
     drawn = f"{minutes}:{seconds:02}"
-    expect(page.locator("#audio #duration")).to_have_text(drawn, timeout=SOON)
+    expect(page.locator("#audio #duration")).to_have_text(drawn)
     page.click("#translate")
-    page.wait_for_function(
-        "document.querySelector('#result textarea').value.length > 40", timeout=SOON
-    )
+    page.wait_for_function("document.querySelector('#result textarea').value.length > 40")
     expect(page.locator("#progress progress")).to_be_visible()
     photograph(page, "working")
     page.click("#stop")
-    expect(page.locator("#stop")).to_be_hidden(timeout=SOON)
+    expect(page.locator("#stop")).to_be_hidden()
     stopped = result(page)
     whole = 6 * reference("en_long")
     assert stopped
@@ -248,7 +244,7 @@ def test_stop_keeps_what_was_finished_and_frees_the_model(visit: Open, tmp_path:
     assert result(page) == stopped
     upload(page, EXAMPLES / "ja_1.flac")
     page.click("#translate")
-    expect(page.locator("#result textarea")).to_have_value(reference("ja_1"), timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(reference("ja_1"))
 
 
 def test_every_format_downloads_and_parses(visit: Open) -> None:
@@ -283,11 +279,9 @@ def test_a_row_plays_its_part_of_the_recording(visit: Open) -> None:
     start, end = (float(row.get_attribute(f"data-{x}") or "nan") for x in ("start", "end"))
     photograph(page, "details")
     row.locator("button").click()
-    page.wait_for_function(
-        f"played.readyState > 2 && played.currentTime > {start + 0.2}", timeout=SOON
-    )
+    page.wait_for_function(f"played.readyState > 2 && played.currentTime > {start + 0.2}")
     expect(row).to_have_class("playing")
-    page.wait_for_function("played.paused", timeout=SOON)
+    page.wait_for_function("played.paused")
     assert page.evaluate("played.currentTime") == pytest.approx(end, abs=0.3)
     expect(row).not_to_have_class("playing")
 
@@ -297,13 +291,13 @@ def test_the_recording_shows_its_subtitles(visit: Open) -> None:
     translate(page, "en_two_sentences")
     page.locator("#player .play-pause-button").click()
     for sentence in re.findall(r"[^。？]+[。？]", reference("en_two_sentences")):
-        expect(page.locator("#player .subtitle-display")).to_contain_text(sentence, timeout=SOON)
+        expect(page.locator("#player .subtitle-display")).to_contain_text(sentence)
 
 
 def test_an_example_runs_with_one_click(visit: Open) -> None:
     page = visit()
     page.click("#example-ja_1")
-    expect(page.locator("#result textarea")).to_have_value(reference("ja_1"), timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(reference("ja_1"))
 
 
 def test_a_file_that_is_no_sound_gets_a_sentence(visit: Open, tmp_path: Path) -> None:
@@ -312,10 +306,10 @@ def test_a_file_that_is_no_sound_gets_a_sentence(visit: Open, tmp_path: Path) ->
     page = visit(locale="ja-JP")
     page.set_input_files("#audio input[type=file]", notes)
     page.click("#translate")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("音声を処理できません", timeout=SOON)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("音声を処理できません")
     photograph(page, "refused")
     page.click("#example-en_1")
-    expect(page.locator("#result textarea")).to_have_value(reference("en_1"), timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(reference("en_1"))
 
 
 def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
@@ -335,18 +329,18 @@ def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
     page.fill("#terms textarea", evil)
     upload(page, recording)
     page.click("#translate")
-    expect(page.locator("#result textarea")).to_have_value(evil, timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(evil)
     page.get_by_text("Details and downloads").click()
     expect(page.locator("#segments td").nth(2)).to_have_text(evil)
     page.locator("#player .play-pause-button").click()
-    expect(page.locator("#player .subtitle-display")).to_contain_text("<img src=x", timeout=SOON)
+    expect(page.locator("#player .subtitle-display")).to_contain_text("<img src=x")
     photograph(page, "hostile")
     upload(page, notes)
     page.click("#translate")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("holds no sound", timeout=SOON)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("holds no sound")
     page.get_by_role("tab", name="Live").click()
     page.click("#live-audio")
-    expect(page.locator("#live-fixed p .text").first).to_have_text(evil, timeout=SOON)
+    expect(page.locator("#live-fixed p .text").first).to_have_text(evil)
     page.click("#live-audio")
     expect(page.locator("#live-audio")).to_have_text("Start speaking")
     page.click("#live-clear")
@@ -358,7 +352,7 @@ def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
 def test_nothing_to_translate_is_said(visit: Open) -> None:
     page = visit()
     page.click("#translate")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("no recording yet", timeout=SOON)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("no recording yet")
 
 
 @pytest.mark.parametrize(
@@ -397,7 +391,7 @@ def test_the_keyboard_is_enough(visit: Open) -> None:
         if page.evaluate("document.activeElement.id") == "translate":
             break
     page.keyboard.press("Enter")
-    expect(page.locator("#result textarea")).to_have_value(reference("en_1"), timeout=SOON)
+    expect(page.locator("#result textarea")).to_have_value(reference("en_1"))
 
 
 def test_reading_aloud_needs_a_browser_that_can(browser: Browser, space: str) -> None:
@@ -407,7 +401,7 @@ def test_reading_aloud_needs_a_browser_that_can(browser: Browser, space: str) ->
     )
     page = context.new_page()
     page.goto(space)
-    expect(page.locator("#translate")).to_be_visible(timeout=SOON)
+    expect(page.locator("#translate")).to_be_visible()
     translate(page, "en_1")
     expect(page.locator("#speak")).to_be_hidden()
     context.close()
