@@ -147,6 +147,9 @@ class Crowd:
                 finally:
                     client.close()
                     client.executor.shutdown(wait=False)
+                    # Client.__del__ would wait for its threads wherever the garbage is collected:
+                    # once that was inside `threading`, whose lock it needs, and all stood still.
+                    del client.executor
 
     def _visit(self, client: Client, chance: random.Random) -> float:
         """One request; returns how long the visitor stays away afterwards."""
