@@ -12,6 +12,7 @@ import argparse
 import base64
 import contextlib
 import csv
+import ctypes
 import json
 import os
 import re
@@ -68,10 +69,11 @@ EXAMPLES = ROOT / "examples"
 PREFIX = "speech_"  # of our texts: Gradio has an "audio" of its own
 # Not False: that takes a part off the page, and at times Gradio fails to put it back.
 HIDDEN: Literal["hidden"] = "hidden"
+M_ARENA_MAX = -8  # malloc.h
 VALIDATOR = -1  # what Gradio numbers all validators; ours looks at none of its inputs
 MODEL_QUEUE = "model"  # everything that uses the model waits in one line
 CACHE_SECONDS = 3600
-SESSIONS, RECORDS = 200, 1000  # Gradio keeps 100 kB and 1 kB of each; nothing of ours is there
+SESSIONS, RECORDS = 100, 1000  # Gradio keeps 100 kB and 1 kB of each; nothing of ours is there
 PLAYABLE = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"}
 
 DIRECTIONS = [
@@ -915,8 +917,16 @@ def launch(settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     return demo, url
 
 
+def share_heaps() -> None:
+    """Let all threads share two heaps: glibc would keep up to 16, and what each once needed."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
+    share_heaps()
     launch(Settings(**vars(parser().parse_args(argv))))
     return 0
 
