@@ -5,6 +5,7 @@ A rival needs a class with `generate`, and a line in `SYSTEMS`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ LOCAL_PACKAGES: Sequence[str] = ("torch", "transformers", "qwen-asr")
 """What decides the hypotheses of the library's own engine."""
 
 
-class Rival:
+class Rival(ABC):
     """What the engines of other architectures share: no context, no confidence, no streaming."""
 
     directions: Sequence[Direction] = (Direction.EN_JA, Direction.JA_EN)
@@ -79,14 +80,15 @@ class Rival:
             for text, tokens in replies
         ]
 
+    @abstractmethod
     def _load(self, checkpoint: str) -> None:
-        raise NotImplementedError
+        """Load model and processor; any exception means that the checkpoint cannot be had."""
 
+    @abstractmethod
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
     ) -> Sequence[tuple[str, int]]:
         """Text and number of generated tokens for each segment."""
-        raise NotImplementedError
 
 
 class Whisper(Rival):
