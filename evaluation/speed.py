@@ -194,9 +194,7 @@ def measure(folder: Path, repeats: int, spans: int) -> dict[str, dict[str, float
         report(f"{runner.name}: {done} spans in {took:.1f} s")
         read = decoder_parameters(folder) * WEIGHT_BYTES[runner.name] / 1e9
         results[runner.name] |= {
-            "limit_share": statistics.median(
-                read / x["token"] / x["memory"] for x in short[runner.name]
-            ),
+            "limit_share": limit_share(read, short[runner.name]),
             "read_gb_s": parts["memory"],
             "encoder_seconds": parts["encoder"],
             "prefill_seconds": parts["prefill"],
@@ -248,6 +246,11 @@ def decoder_parameters(folder: Path) -> int:
     attention = size * heads * 2 * (config["num_attention_heads"] + config["num_key_value_heads"])
     layer = attention + 3 * size * config["intermediate_size"]
     return int(config["num_hidden_layers"] * layer + size * config["vocab_size"])
+
+
+def limit_share(read: float, turns: Sequence[dict[str, float]]) -> float:
+    """What part of the memory's speed tokens reach that `read` so many GB each; of all turns."""
+    return statistics.median(read / turn["token"] / turn["memory"] for turn in turns)
 
 
 def compare(results: dict[str, dict[str, float]]) -> None:

@@ -18,6 +18,7 @@ from evaluation.speed import (
     around_the_model,
     compare,
     decoder_parameters,
+    limit_share,
     load_alone,
     table,
 )
@@ -71,6 +72,18 @@ def test_the_tokenizer_is_qwens() -> None:
 def test_the_machine_reads_and_multiplies() -> None:
     assert 1 < memory_speed() < 1000
     assert 1 < product_speed() < 100_000
+
+
+def test_the_share_is_of_what_the_machine_reads_just_then(tmp_path: Path) -> None:
+    _config().save_pretrained(tmp_path)
+    read = 2 * decoder_parameters(tmp_path) / 1e9  # 100 ms of the first and last turn's memory
+    turns = [
+        {"token": token, "memory": memory}
+        for token, memory in ((0.2, 34.40902144), (0.2, 68.81804288), (0.1, 34.40902144))
+    ]
+    assert limit_share(read, turns) == pytest.approx(0.5)
+    assert limit_share(read, turns[1:2]) == pytest.approx(0.25)
+    assert limit_share(read, turns[2:]) == pytest.approx(1.0)
 
 
 def test_ratios_are_of_the_same_run() -> None:
