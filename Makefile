@@ -38,18 +38,18 @@ check: .venv/dev
 
 # The phrasebook checkpoint from nothing. Restartable: what is done is not done again.
 phrasebook: $(SPEECH)/complete
-	$(BIN)/python -m training.phrasebook --speech $(SPEECH) --output examples/phrasebook
-	$(BIN)/python -m training.clips --output examples
+	$(BIN)/python -m phrasebook.train --speech $(SPEECH)
+	$(BIN)/python -m phrasebook.clips --output examples
 	$(MAKE) phrasebook-eval
 
 phrasebook-eval: .venv/dev
-	$(BIN)/python -m training.phrasebook_eval \
+	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
 	  --output examples/phrasebook.json --readme README.md
 
 $(SPEECH)/complete: .venv/voices $(VOICES)/complete
-	$(BIN)/python -m training.synthesis --out $(SPEECH) --styles $(VOICES)
-	$(BIN)/python -m training.test_set --speech $(SPEECH)
+	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)
+	$(BIN)/python -m phrasebook.held_out --speech $(SPEECH)
 	touch $@
 
 $(VOICES)/complete:

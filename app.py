@@ -44,25 +44,19 @@ from starlette.routing import Route
 
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, cues, write
-from speech_translation.engine import (
-    PHRASEBOOK,
-    PRECISIONS,
-    PUBLISHED_MODEL,
-    Engine,
-    load_engine,
-)
+from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import cut, find_segments
-from speech_translation.sharing import SharedEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
 from web import html
-from web.ending import Ending
 from web.guard import Guard
 from web.live import LiveSessions
 from web.loading import Loading
-from web.sources import NotUploaded, upload
+from web.shutdown import Ending
 from web.streaming import Update, stream
 from web.texts import interface_language, say, texts
+from web.uploads import NotUploaded, upload
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples"

@@ -331,7 +331,7 @@ def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
 def run_jobs(options: argparse.Namespace, interrupt: Interrupt) -> int:
     """Translate everything asked for with a journal, --jobs at a time; returns the exit status."""
     from speech_translation.bulk import Journal, sources, translate_files
-    from speech_translation.sharing import SharedEngine
+    from speech_translation.engine.batching import SharedEngine
 
     try:
         with Journal(options.output_dir) as journal, contextlib.ExitStack() as ended:

@@ -27,7 +27,7 @@ from typing import Any
 import simpy
 from simpy.events import ProcessGenerator
 
-from speech_translation.remote import FIRST_PAUSE, IN_FLIGHT, SHUNNED, TRIES
+from speech_translation.engine.remote import FIRST_PAUSE, IN_FLIGHT, SHUNNED, TRIES
 from speech_translation.types import Seconds
 
 PAUSE_HEARD: Seconds = 0.5  # silence that ends an utterance: speech_translation/segments.py

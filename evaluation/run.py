@@ -29,7 +29,8 @@ from evaluation.hypotheses import Line, by_direction, generate, read, read_times
 from evaluation.metrics import comet22, compare, direction_title, scores
 from evaluation.samples import DataError, Sample, read_manifest
 from evaluation.systems import LOCAL_PACKAGES, SYSTEMS, Rival
-from speech_translation.engine import PHRASEBOOK, PHRASEBOOK_FOLDER, Engine
+from speech_translation.engine import PHRASEBOOK, Engine
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import replace_file
 from speech_translation.types import Direction

@@ -16,12 +16,11 @@ from speech_translation.engine import (
     PHRASEBOOK,
     PUBLISHED_MODEL,
     Engine,
-    choose_device,
-    choose_precision,
     load_engine,
 )
+from speech_translation.engine.checkpoint import choose_device, choose_precision
+from speech_translation.engine.prompt import doubts
 from speech_translation.errors import ModelError, first_words
-from speech_translation.replies import doubts
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
 from speech_translation.engine import Engine, WorksAhead
-from speech_translation.replies import Cancelled
+from speech_translation.engine.prompt import Cancelled
 from speech_translation.segments import Utterance, cut, find_segments
 from speech_translation.text import echoed
 from speech_translation.types import (

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evaluation import report
+from phrasebook.evaluate import README_SECTION, table
 from speech_translation import FORMATS
-from training.phrasebook_eval import README_SECTION, table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

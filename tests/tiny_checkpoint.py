@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 import torch
 
-from training.architecture import build_tokenizer, new_model, save_checkpoint, small_config
+from phrasebook.architecture import build_tokenizer, new_model, save_checkpoint, small_config
 
 PAIRS = {
     "ja": ["おはようございます。", "駅はどこですか？"],

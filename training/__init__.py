@@ -1,1 +1,1 @@
-"""The fine-tuning recipe, and the phrasebook checkpoint it trains."""
+"""The fine-tuning recipe: manifests in, a checkpoint out."""

@@ -25,17 +25,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech_translation.audio import load_audio
-from speech_translation.errors import AudioError, ModelError, SpeechTranslationError
-from speech_translation.replies import ASR_TEXT
-from speech_translation.text import JAPANESE, has_japanese
-from speech_translation.types import SAMPLE_RATE, Language, Seconds
-from training.architecture import (
+from speech_translation.engine.prompt import (
+    ASR_TEXT,
     AUDIO_END,
     AUDIO_PAD,
     AUDIO_START,
     TURN_END,
     TURN_START,
 )
+from speech_translation.errors import AudioError, ModelError, SpeechTranslationError
+from speech_translation.text import JAPANESE, has_japanese
+from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
 if TYPE_CHECKING:
     import torch

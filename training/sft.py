@@ -202,7 +202,7 @@ def prepare(model: Any, encoder_window: bool) -> None:
     """
     from transformers import GenerationConfig
 
-    from speech_translation.attention import set_encoder_window
+    from speech_translation.engine.attention import set_encoder_window
 
     def forward(
         self: Any, labels: torch.Tensor, num_items_in_batch: Any = None, **inputs: Any

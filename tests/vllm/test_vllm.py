@@ -21,8 +21,8 @@ from evaluation import run
 from evaluation.hypotheses import read
 from evaluation.samples import Sample, read_manifest
 from speech_translation.engine import load_engine
+from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
-from speech_translation.remote import RemoteEngine
 from speech_translation.translate import translate
 from speech_translation.types import Direction
 

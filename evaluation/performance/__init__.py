@@ -1,0 +1,1 @@
+"""Speed and memory, measured at the full size of the model."""

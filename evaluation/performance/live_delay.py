@@ -1,0 +1,132 @@
+"""How long after a sentence its live caption is fixed.
+
+    python -m evaluation.performance.live_delay examples/en_long.flac examples/ja_long.flac
+
+A recording is played to a `LiveTranslator` in chunks, as a browser's microphone sends them. The
+time between chunks is not waited for but counted; the computing is measured as it happens, and a
+chunk that arrives while the one before is still being worked on waits its turn. The delay runs from
+the end of the sound of a sentence to the moment when its caption is there: the half second of
+silence that ends a sentence, the rest of the chunk, the detector and the model. The network and the
+page are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speech_translation.audio import load_audio
+from speech_translation.engine import PHRASEBOOK, Engine, load_engine
+from speech_translation.live import LiveTranslator
+from speech_translation.segments import Samples
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds, Segment
+
+MICROPHONE_RATE = 48_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveDelays:
+    """What one recording gave."""
+
+    delays: Sequence[Seconds]
+    """Of each caption, in order."""
+    listening: float
+    """Resampling and speech detection, in seconds of computing per second of audio."""
+
+
+def measure(samples: Samples, engine: Engine, chunk: Seconds = 0.5) -> LiveDelays:
+    """Play `samples`, float32 (n,) at 16 kHz, and a second of silence, in chunks of `chunk` s."""
+    import soxr
+
+    samples = np.pad(samples, (0, SAMPLE_RATE))
+    sound = soxr.resample(samples, SAMPLE_RATE, MICROPHONE_RATE)
+    sound = (sound.clip(-1, 1) * 32767).astype(np.int16)
+    size = round(chunk * MICROPHONE_RATE)
+    timed = _TimedEngine(engine)
+    clock = _Clock()
+    translator = LiveTranslator(timed, clock=clock)
+    delays: list[Seconds] = []
+    for start in range(0, len(sound), size):
+        piece = sound[start : start + size]
+        clock.wait_until((start + len(piece)) / MICROPHONE_RATE)
+        translator.push(piece, MICROPHONE_RATE)
+        now = clock()
+        delays += [now - _sound_end(s, samples) for s in translator.segments[len(delays) :]]
+    figures = translator.translation()
+    return LiveDelays(delays, (figures.compute_seconds - timed.seconds) / figures.duration)
+
+
+class _Clock:
+    """Seconds since the start, of which those spent waiting are skipped."""
+
+    def __init__(self) -> None:
+        self._zero = time.perf_counter()
+
+    def __call__(self) -> Seconds:
+        return time.perf_counter() - self._zero
+
+    def wait_until(self, moment: Seconds) -> None:
+        self._zero -= max(0.0, moment - self())
+
+
+class _TimedEngine:
+    """An engine and how long it was at work."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.description = engine.description
+        self.batch_size = engine.batch_size
+        self.seconds: Seconds = 0.0
+
+    def generate(
+        self, batch: Sequence[np.ndarray], direction: Direction, **options: Any
+    ) -> list[Hypothesis]:
+        began = time.perf_counter()
+        try:
+            return self._engine.generate(batch, direction, **options)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _sound_end(segment: Segment, samples: Samples) -> Seconds:
+    """The end of the last 20 ms in a segment that are louder than 2 % of the recording's peak."""
+    frame = SAMPLE_RATE // 50
+    first, last = round(segment.start * SAMPLE_RATE), round(segment.end * SAMPLE_RATE)
+    frames = samples[first : first + (last - first) // frame * frame].reshape(-1, frame)
+    loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > 0.02 * np.abs(samples).max())
+    return (first + (int(loud[-1]) + 1) * frame) / SAMPLE_RATE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the delays of each recording named."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.performance.live_delay",
+        description="How long after a sentence its live caption is fixed.",
+    )
+    parser.add_argument("recordings", nargs="+", help="audio files")
+    parser.add_argument("--model", default=PHRASEBOOK, help="as in inference.py (%(default)s)")
+    parser.add_argument("--device", default="auto", help="as in inference.py (%(default)s)")
+    parser.add_argument("--chunk", type=float, default=0.5, help="seconds (%(default)s)")
+    options = parser.parse_args(argv)
+    engine = load_engine(options.model, options.device)
+    engine.generate([np.zeros(SAMPLE_RATE, np.float32)], Direction.AUTO)  # the first is slower
+    print(f"{engine.description}, chunks of {options.chunk:g} s at {MICROPHONE_RATE} Hz")
+    print("recording  captions  median  max  resampling and detection")
+    for recording in options.recordings:
+        result = measure(load_audio(recording), engine, options.chunk)
+        print(
+            f"{recording}  {len(result.delays)}  {statistics.median(result.delays):.2f} s  "
+            f"{max(result.delays):.2f} s  {result.listening:.2%} of real time"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The factory of the embedded checkpoint: sentences, voices, training, evaluation."""

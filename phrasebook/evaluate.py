@@ -1,0 +1,136 @@
+"""Measure the phrasebook checkpoint on sentences, voices and a speaking rate it never saw.
+
+    python -m phrasebook.evaluate --other RECORDINGS
+
+Prints the table of the README and keeps it, with the figures, beside the checkpoint. The speech is
+that of `phrasebook.held_out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phrasebook.held_out import SETS, TEST_SET, read_test_set
+from phrasebook.synthesis import Clip
+from speech_translation.audio import EXTENSIONS, load_audio
+from speech_translation.engine import Engine, load_engine
+from speech_translation.files import replace_file, replace_section
+from speech_translation.translate import translate
+from speech_translation.types import Direction, Flag, Hypothesis, Language
+
+LABELS = (
+    "seen voices, held-out sentences",
+    "held-out voices, held-out sentences",
+    "held-out voices at a held-out rate, held-out sentences",
+)
+BATCH = 16
+README_SECTION = "phrasebook-eval"
+
+
+def hypotheses(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Hypothesis]:
+    """What the model says to each clip, several at a time."""
+    heard = []
+    for first in range(0, len(clips), BATCH):
+        batch = [clip.samples.astype(np.float32) / 32768 for clip in clips[first : first + BATCH]]
+        heard += engine.generate(batch, direction)
+    return heard
+
+
+def scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[str, float]:
+    """Share of exact translations, chrF, and how the direction and the confidence came out."""
+    from sacrebleu.metrics import CHRF
+
+    forced = hypotheses(engine, clips, Direction.of(language))
+    free = hypotheses(engine, clips, Direction.AUTO)
+    right = [h.text == clip.translation for h, clip in zip(forced, clips, strict=True)]
+    references = [[clip.translation for clip in clips]]
+    return {
+        "n": len(clips),
+        "exact": float(np.mean(right)),
+        "chrf2": CHRF().corpus_score([h.text for h in forced], references).score,
+        "direction": float(np.mean([h.direction is Direction.of(language) for h in free])),
+        "same_as_forced": float(
+            np.mean([a.text == b.text for a, b in zip(forced, free, strict=True)])
+        ),
+        "flagged_low": float(np.mean([Flag.LOW_CONFIDENCE in h.flags for h in forced])),
+    }
+
+
+def flagged(engine: Engine, recordings: Iterable[Path]) -> dict[str, float]:
+    """Share of recordings outside the phrasebook with a segment that is flagged as unsure."""
+    flags = [translate(load_audio(path), engine).flags for path in recordings]
+    return {"n": len(flags), "flagged": float(np.mean([Flag.LOW_CONFIDENCE in x for x in flags]))}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as Markdown, with n and where they come from."""
+    lines = [
+        "| exact match (chrF2), greedy | EN->JA | n | JA->EN | n |",
+        "|---|---|---|---|---|",
+    ]
+    for name, label in zip(SETS, LABELS, strict=True):
+        cells = [results[name][language] for language in ("en", "ja")]
+        shown = [f"{100 * x['exact']:.1f} % ({x['chrf2']:.1f}) | {x['n']}" for x in cells]
+        lines.append(f"| {label} | {' | '.join(shown)} |")
+    cells = [
+        (np.average([r[x]["direction"] for r in rows], weights=[r[x]["n"] for r in rows]), rows, x)
+        for x in ("en", "ja")
+        for rows in [[results[name] for name in SETS]]
+    ]
+    shown = [f"{100 * share:.1f} % | {sum(r[x]['n'] for r in rows)}" for share, rows, x in cells]
+    lines.append(f"| automatic direction right, all of the above | {' | '.join(shown)} |")
+    other = results.get("other")
+    if other:
+        lines.append(
+            f"\nOther speech, people reading and talking: {100 * other['flagged']:.0f} % of "
+            f"{other['n']} recordings are flagged as low confidence."
+        )
+    lines.append(f"\nMade by `make phrasebook-eval` on {results['machine']}, {results['date']}.\n")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="phrasebook.evaluate", description=__doc__)
+    parser.add_argument("--model", default="phrasebook")
+    parser.add_argument("--test-set", type=Path, default=TEST_SET)
+    parser.add_argument("--other", type=Path, help="folder of speech outside the phrasebook")
+    parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
+    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    options = parser.parse_args(argv)
+    engine = load_engine(options.model)
+    clips = read_test_set(options.test_set)
+    results: dict[str, Any] = {
+        "model": options.model,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPU, float32",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    for name in SETS:
+        results[name] = {}
+        for language in Language:
+            chosen = [c for c in clips if c.set == name and c.language is language]
+            results[name][language.value] = scores(engine, chosen, language)
+            print(name, language.value, results[name][language.value], file=sys.stderr)
+    if options.other is not None:
+        found = sorted(p for p in options.other.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        results["other"] = flagged(engine, found)
+    print(table(results))
+    if options.output is not None:
+        replace_file(options.output, json.dumps(results, indent=2) + "\n")
+    if options.readme is not None:
+        replace_section(options.readme, README_SECTION, table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""Where a checkpoint is, and what can run it: folder, device, precision, memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from speech_translation.engine.base import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
+from speech_translation.errors import ModelError, first_words
+
+PHRASEBOOK_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "phrasebook"
+
+_BESIDE = 0.8e9  # torch and the interpreter
+_SHARE = {"int8": 0.86, "bfloat16": 1.2, "float16": 1.2, "float32": 1.2}
+"""Memory for each byte of a 16-bit checkpoint on a CPU; float32 is arithmetic only.
+
+With what four segments of 30 s take; `make speed` measures it at full size.
+"""
+
+
+def locate(model: str) -> Path:
+    """The folder behind a model's name; what is on the Hub is fetched first."""
+    if model == PHRASEBOOK:
+        return PHRASEBOOK_FOLDER
+    folder = Path(model)
+    if os.path.isdir(folder):  # not Path.is_dir: too long a name is no folder either
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"{model} holds no checkpoint (no config.json): name the folder that the training "
+                "wrote, or use --model phrasebook."
+            )
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
+        raise ModelError(
+            f"There is no model folder {model}: give an existing folder, a Hugging Face id such as "
+            f"{PUBLISHED_MODEL}, or {PHRASEBOOK}."
+        )
+    return _fetch(model)
+
+
+def _fetch(model: str) -> Path:
+    """The local copy of a model on the Hub."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    offline = constants.HF_HUB_OFFLINE
+    if not offline:
+        try:
+            # Asked once here: the download itself would try again for a minute.
+            get_session().head(constants.ENDPOINT, timeout=10)
+        except OSError:
+            offline = True
+    try:
+        return Path(snapshot_download(model, local_files_only=offline))
+    except Exception as error:  # the Hub's client has no common error
+        reason = "it cannot be reached" if offline else first_words(error)
+        raise ModelError(
+            f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
+            "network, use the embedded one: python inference.py FILE --model phrasebook"
+        ) from error
+
+
+def choose_device(device: str) -> str:
+    """The device to use; "auto" is a GPU if there is one. ModelError when it is not there."""
+    import torch
+
+    present = ["cpu"]
+    if torch.backends.mps.is_available():
+        present.insert(0, "mps")
+    present[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if device == "auto":
+        return present[0]
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted not in present:
+        raise ModelError(
+            f"There is no device {device} here: use one of {', '.join(present)}, or auto."
+        )
+    return wanted
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """The precision to compute in; "auto" is what suits the device. ModelError for an unknown."""
+    import torch
+
+    if precision == "int8" and device != "cpu":
+        raise ModelError(
+            f"The precision int8 is for a CPU, not for {device}: use bfloat16, float16, float32, "
+            "or auto."
+        )
+    if precision in PRECISIONS:
+        return precision
+    if precision != "auto":
+        raise ModelError(
+            f"There is no precision {precision}: use one of {', '.join(PRECISIONS)}, or auto."
+        )
+    if device == "cpu":
+        return "float32"
+    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
+    return "bfloat16" if bf16 else "float16"
+
+
+def checkpoint_bytes(folder: Path) -> int:
+    """The size of a checkpoint's weights on the disk."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def need_memory(model: str, folder: Path, precision: str) -> None:
+    """Raise ModelError when a CPU's memory has no room for the checkpoint in `folder`."""
+    size, free = checkpoint_bytes(folder), free_bytes()
+    needed = {name: size * share + _BESIDE for name, share in _SHARE.items()}
+    if free is None or needed[precision] <= free:
+        return
+    fits = "--precision int8, " if precision != "int8" and needed["int8"] <= free else ""
+    raise ModelError(
+        f"The model {model} needs {needed[precision] / 1e9:.1f} GB of memory in {precision}, and "
+        f"{free / 1e9:.1f} GB are free: use {fits}a smaller model, or a machine with more memory."
+    )
+
+
+def free_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that can be had: the machine's, or what its container may still take; None if unknown.
+
+    What the page cache holds counts as free, a mapped checkpoint among it.
+    """
+    free = list[int]()
+    for line in _text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    group = root / "sys/fs/cgroup"
+    limit, used = _text(group / "memory.max").strip(), _text(group / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        cached = [x for x in _text(group / "memory.stat").splitlines() if x.startswith("file ")]
+        free.append(int(limit) - int(used) + sum(int(x.split()[1]) for x in cached))
+    return min(free, default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""

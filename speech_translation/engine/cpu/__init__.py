@@ -1,0 +1,1 @@
+"""Decoding on a CPU: narrow weights, one decode step compiled, the products."""

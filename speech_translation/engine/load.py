@@ -1,0 +1,105 @@
+"""A checkpoint made into an engine of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from speech_translation.engine.checkpoint import (
+    checkpoint_bytes,
+    choose_device,
+    choose_precision,
+    locate,
+    need_memory,
+)
+from speech_translation.engine.local import LocalEngine
+from speech_translation.errors import ModelError, first_words
+
+
+def load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
+    """Assemble the engine for a model; the parameters are those of `load_engine`."""
+    # Threads that wait by spinning slow each other manifold where cores are shared; to sleep at
+    # once costs a tenth, since a token takes 200 products. So they spin for microseconds.
+    # OpenMP reads this when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    import torch
+
+    chosen = choose_device(device)
+    precision = choose_precision(precision, chosen)
+    folder = locate(model)
+    if chosen == "cpu":
+        need_memory(model, folder, precision)
+    try:
+        _lighten_imports()
+        import qwen_asr
+        from transformers import AutoProcessor
+        from transformers.utils import is_flash_attn_2_available
+
+        from speech_translation.engine.attention import encode_together, set_encoder_window
+        from speech_translation.engine.generation import LastPosition
+        from speech_translation.engine.prefix_cache import RememberedPrompt, RememberedWindows
+
+        if chosen == "cpu" and precision in ("float32", "int8"):
+            from speech_translation.engine.cpu.layer import step_layers
+            from speech_translation.engine.cpu.weights import load_narrow
+
+            lean = load_narrow(folder, int8=precision == "int8")
+            step_layers(lean.thinker.model)
+            asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
+        else:
+            flash = chosen.startswith("cuda") and is_flash_attn_2_available()
+            asr = qwen_asr.Qwen3ASRModel.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, precision),
+                device_map=chosen,
+                attn_implementation="flash_attention_2" if flash else "sdpa",
+            )
+        # Read once more without fix_mistral_regex, which replaces Qwen's splitting rule in folders
+        # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
+        asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+        set_encoder_window(asr.model, windowed)
+        if windowed:
+            asr.model.thinker.audio_tower = RememberedWindows(asr.model.thinker.audio_tower)
+            if chosen != "cpu":
+                encode_together(asr.model.thinker)
+        RememberedPrompt(asr.model.thinker.model)
+        asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
+        asr.model.eval()
+        return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))
+    except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
+        raise ModelError(
+            f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
+            "again; it needs config.json, model.safetensors, the tokenizer and "
+            "preprocessor_config.json."
+        ) from error
+
+
+def _batch_size(device: str, folder: Path) -> int:
+    """Segments at a time. Decoding waits for the weights, and several segments read them once.
+
+    A CPU takes fewer: their prompts are not faster together, and the first text waits for all. The
+    weights of a small model stay in its cache.
+    """
+    if device != "cpu":
+        return 8
+    return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
+
+
+def _lighten_imports() -> None:
+    """Keep out what qwen_asr and transformers import and this does not use, half of the time.
+
+    nagisa belongs to the aligner: `import nagisa` now loads it when it is used. scikit-learn, which
+    is here for librosa, serves transformers for assisted generation.
+    """
+    from transformers.utils import import_utils
+
+    import_utils._sklearn_available = False
+    spec = importlib.util.find_spec("nagisa")
+    if "nagisa" in sys.modules or spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["nagisa"])

@@ -1,0 +1,275 @@
+"""The engine of this machine: `qwen_asr.Qwen3ASRModel` on its GPU or CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speech_translation.engine.prompt import (
+    ASR_TEXT,
+    LOW_CONFIDENCE_LOGPROB,
+    Cancelled,
+    OnText,
+    doubts,
+    neutralised,
+    parse_reply,
+    tagged,
+    token_budget,
+)
+from speech_translation.errors import EngineError
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
+
+if TYPE_CHECKING:
+    import torch
+
+_HOP, _FRAME = 160, 400  # samples from one mel frame to the next, and of one
+
+
+class LocalEngine:
+    """`qwen_asr.Qwen3ASRModel` on this machine's GPU or CPU.
+
+    Greedy decoding. One generation at a time: the model keeps state between steps, and two would
+    only halve each other's speed.
+    """
+
+    def __init__(self, asr: Any, name: str, precision: str, batch_size: int) -> None:
+        self.asr = asr
+        """Upstream's `Qwen3ASRModel`, which measurements look into."""
+        self.fixed_tokens: int | None = None
+        """How many tokens every reply has, for measurements; random weights do not end one."""
+        self._precision = precision
+        self._lock = threading.Lock()
+        self._name = name
+        self.batch_size = batch_size
+        config = asr.model.generation_config
+        tokenizer = asr.processor.tokenizer
+        # generate() hard-codes Qwen's ids; a checkpoint's own generation_config has the right ones.
+        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+        self._ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
+        pad = config.pad_token_id
+        self._pad: int = tokenizer.pad_token_id if pad is None else pad
+        self._tag_end: int = tokenizer.convert_tokens_to_ids(ASR_TEXT)
+        self._low_confidence: float = getattr(
+            config, "low_confidence_logprob", LOW_CONFIDENCE_LOGPROB
+        )
+
+    @property
+    def description(self) -> str:
+        """Checkpoint, device and precision, for people."""
+        return f"{self._name} on {self.asr.device} in {self._precision}"
+
+    def generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        *,
+        context: str = "",
+        repetition_penalty: float = 1.0,
+        on_text: OnText | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[Hypothesis]:
+        """See `Engine.generate`. A batch that does not fit into memory is halved until it does."""
+        import torch
+
+        try:
+            with self._lock:
+                return self._generate(
+                    batch, direction, context, repetition_penalty, on_text, cancelled
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise EngineError(f"The model failed on {self.asr.device}: {error}") from error
+            if len(batch) == 1:
+                seconds = len(batch[0]) / SAMPLE_RATE
+                raise EngineError(
+                    f"Not enough memory on {self.asr.device} for {seconds:.0f} s of audio: "
+                    "use shorter segments, another device or a smaller model."
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+
+        on_second = None
+        if on_text is not None:
+
+            def on_second(index: int, text: str) -> None:
+                on_text(index + half, text)
+
+        return [
+            hypothesis
+            for part, listener in ((batch[:half], on_text), (batch[half:], on_second))
+            for hypothesis in self.generate(
+                part,
+                direction,
+                context=context,
+                repetition_penalty=repetition_penalty,
+                on_text=listener,
+                cancelled=cancelled,
+            )
+        ]
+
+    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
+        """See `WorksAhead.prepare`. Closed windows of the encoder are worked on."""
+        import torch
+
+        from speech_translation.engine.prefix_cache import RememberedWindows
+
+        encoder = self.asr.model.thinker.audio_tower
+        if not isinstance(encoder, RememberedWindows):
+            return
+        closed = (len(samples) - _FRAME) // (_HOP * encoder.frames)
+        if closed < 1 or not self._lock.acquire(blocking=False):
+            return
+        try:
+            # What fails here fails in `generate` too, which says so.
+            with contextlib.suppress(RuntimeError, MemoryError), torch.inference_mode():
+                self._prefill(samples, direction, context, closed)
+        finally:
+            self._lock.release()
+
+    def _prefill(
+        self, samples: np.ndarray, direction: Direction, context: str, windows: int
+    ) -> None:
+        """Encode the first `windows` of the audio and read the prompt up to their end."""
+        import torch
+
+        from speech_translation.engine.generation import key_value_cache
+
+        thinker = self.asr.model.thinker
+        encoder = thinker.audio_tower
+        inputs = self._inputs([samples], direction, context)
+        inputs["feature_attention_mask"][:, windows * encoder.frames :] = 0
+        sound = inputs["input_ids"][0] == thinker.config.audio_token_id
+        known = int(sound.long().argmax()) + windows * encoder.tokens
+        for name in ("input_ids", "attention_mask"):
+            inputs[name] = inputs[name][:, :known]
+        thinker(
+            **inputs,
+            past_key_values=key_value_cache(thinker.config.text_config.num_hidden_layers, known),
+            cache_position=torch.arange(known, device=self.asr.device),
+            use_cache=True,
+        )
+
+    def _generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        context: str,
+        repetition_penalty: float,
+        on_text: OnText | None,
+        cancelled: Cancelled | None,
+    ) -> list[Hypothesis]:
+        import torch
+
+        from speech_translation.engine.generation import (
+            Confidence,
+            Limits,
+            TextStreamer,
+            key_value_cache,
+        )
+
+        budgets = [self.fixed_tokens or token_budget(len(samples)) for samples in batch]
+        confidence = Confidence()
+        streamer = None
+        if on_text is not None:
+            shown = tagged(on_text) if direction is Direction.AUTO else on_text
+            streamer = TextStreamer(self.asr.processor.tokenizer, len(batch), shown)
+        inputs = self._inputs(batch, direction, context)
+        room = inputs["input_ids"].shape[1] + max(budgets)
+        layers = self.asr.model.config.thinker_config.text_config.num_hidden_layers
+        with torch.inference_mode():
+            output = self.asr.model.generate(
+                **inputs,
+                max_new_tokens=max(budgets),
+                eos_token_id=self._ends,
+                pad_token_id=self._pad,
+                do_sample=False,
+                repetition_penalty=repetition_penalty,
+                logits_processor=[confidence],
+                stopping_criteria=[Limits(inputs["input_ids"].shape[1], budgets, cancelled)],
+                streamer=streamer,
+                past_key_values=key_value_cache(layers, room),
+            )
+        replies = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        logprobs = confidence.logprobs()
+        return [
+            self._hypothesis(reply, row, budget, direction)
+            for reply, row, budget in zip(replies, logprobs, budgets, strict=True)
+        ]
+
+    def _inputs(
+        self, batch: Sequence[np.ndarray], direction: Direction, context: str
+    ) -> dict[str, torch.Tensor]:
+        """Prompt ids (batch, tokens), padded on the left; features (batch, 128, frames).
+
+        Features are computed clip by clip: in a batch the processor pads the audio first, and the
+        last frame of a clip would depend on its neighbours.
+        """
+        import torch
+
+        processor, model = self.asr.processor, self.asr.model
+        features = [
+            processor.feature_extractor(
+                samples, sampling_rate=SAMPLE_RATE, padding=True, truncation=False
+            )["input_features"][0]
+            for samples in batch
+        ]
+        frames = torch.tensor([x.shape[1] for x in features])
+        padded = torch.zeros(len(batch), features[0].shape[0], int(frames.max()))
+        for row, x in zip(padded, features, strict=True):
+            row[:, : x.shape[1]] = torch.from_numpy(np.asarray(x))
+        prompt = self.asr._build_text_prompt(
+            neutralised(context), direction.target.tag if direction.target else None
+        )
+        from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
+            _get_feat_extract_output_lengths,
+        )
+
+        prompts = processor.replace_multimodal_special_tokens(
+            [prompt] * len(batch), iter(_get_feat_extract_output_lengths(frames).tolist())
+        )
+        tokens = processor.tokenizer(
+            prompts, padding=True, padding_side="left", return_tensors="pt"
+        )
+        return {
+            "input_ids": tokens["input_ids"].to(model.device),
+            "attention_mask": tokens["attention_mask"].to(model.device),
+            "input_features": padded.to(model.device, model.dtype),
+            "feature_attention_mask": (torch.arange(padded.shape[2]) < frames[:, None])
+            .long()
+            .to(model.device),
+        }
+
+    def _hypothesis(
+        self, reply: list[int], logprobs: list[float], budget: int, direction: Direction
+    ) -> Hypothesis:
+        reply = reply[:budget]  # what follows is padding, and may look like an end
+        end = next((i for i, token in enumerate(reply) if token in self._ends), None)
+        truncated = end is None
+        length = len(reply) if end is None else end + 1
+        reply = reply[:length]
+        decoded = self.asr.processor.tokenizer.decode(
+            reply, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        if direction is Direction.AUTO:
+            language, text = parse_reply(decoded)
+            direction = Direction.to(language) if language else Direction.AUTO
+            text_start = reply.index(self._tag_end) + 1 if self._tag_end in reply else 0
+        else:
+            text, text_start = decoded.strip(), 0
+        scored = logprobs[text_start:length]
+        mean = sum(scored) / len(scored) if scored else 0.0
+        flags = doubts(text, direction, mean, self._low_confidence, truncated=truncated)
+        return Hypothesis(text, direction, length, mean, flags)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)  # what torch's CPU allocator says, a RuntimeError
+    )

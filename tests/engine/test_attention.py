@@ -1,0 +1,122 @@
+"""The encoder's window, proved against a direct computation on the real encoder class."""
+
+from typing import Any
+
+import pytest
+import torch
+from qwen_asr.core.transformers_backend.configuration_qwen3_asr import Qwen3ASRAudioEncoderConfig
+from qwen_asr.core.transformers_backend.modeling_qwen3_asr import Qwen3ASRAudioEncoder
+
+from speech_translation.engine.attention import WINDOWED, windowed_attention
+
+WINDOW = 104  # tokens in 8 s
+
+
+class Model:
+    """What `set_encoder_window` looks at: model.thinker.audio_tower."""
+
+    def __init__(self, encoder: Qwen3ASRAudioEncoder) -> None:
+        self.thinker = self
+        self.audio_tower = encoder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    torch.manual_seed(0)
+    config = Qwen3ASRAudioEncoderConfig(
+        d_model=64,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=128,
+        downsample_hidden_size=8,
+        output_dim=32,
+        n_window=50,
+        n_window_infer=800,
+    )
+    encoder = Qwen3ASRAudioEncoder._from_config(config, attn_implementation="sdpa")
+    for parameter in encoder.parameters():  # sharp attention, so that a wrong window shows
+        torch.nn.init.normal_(parameter, std=0.2)
+    return encoder.eval()
+
+
+def encode(encoder: Any, windowed: bool, *clips: torch.Tensor) -> torch.Tensor:
+    from speech_translation.engine.attention import set_encoder_window
+
+    set_encoder_window(Model(encoder), windowed)
+    lengths = torch.tensor([clip.shape[1] for clip in clips])
+    with torch.inference_mode():
+        return encoder(torch.cat(clips, dim=1), feature_lens=lengths).last_hidden_state
+
+
+def masked(encoder: Any, clip: torch.Tensor) -> torch.Tensor:
+    """The encoder with upstream's own block mask handed to every layer, in plain sdpa."""
+    encoder.config._attn_implementation = "sdpa"
+    whole = {}
+
+    def with_mask(layer: Any, args: tuple[torch.Tensor, torch.Tensor], kwargs: Any) -> Any:
+        hidden, boundaries = args
+        whole["mask"] = encoder._prepare_attention_mask(hidden, boundaries)
+        return args, kwargs | {"attention_mask": whole["mask"]}
+
+    hooks = [x.register_forward_pre_hook(with_mask, with_kwargs=True) for x in encoder.layers]
+    with torch.inference_mode():
+        out = encoder(clip, feature_lens=torch.tensor([clip.shape[1]])).last_hidden_state
+    for hook in hooks:
+        hook.remove()
+    assert (whole["mask"][0, 0] == 0).sum() < whole["mask"].numel()
+    return out
+
+
+def test_windows_equal_the_block_mask_and_differ_from_full_attention(encoder: Any) -> None:
+    clip = torch.randn(128, 2000)  # 20 s
+    expected = masked(encoder, clip)
+    scale = expected.std()
+    assert (encode(encoder, True, clip) - expected).abs().max() < 1e-4 * scale
+    assert (encode(encoder, False, clip) - expected).abs().max() > 0.1 * scale
+
+
+def test_a_window_does_not_see_the_next_one(encoder: Any) -> None:
+    clip = torch.randn(128, 1600)
+    changed = clip.clone()
+    changed[:, 800:] = 0
+    before, after = encode(encoder, True, clip), encode(encoder, True, changed)
+    assert torch.equal(before[:WINDOW], after[:WINDOW])
+    assert not torch.equal(before[WINDOW:], after[WINDOW:])
+
+
+def test_clips_laid_end_to_end_stay_apart(encoder: Any) -> None:
+    clips = [torch.randn(128, frames) for frames in (230, 1010, 900)]
+    together = encode(encoder, True, *clips)
+    alone = torch.cat([encode(encoder, True, clip) for clip in clips])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_short_clip_is_one_window_and_so_unchanged(encoder: Any) -> None:
+    clip = torch.randn(128, 750)
+    torch.testing.assert_close(encode(encoder, True, clip), encode(encoder, False, clip))
+
+
+def test_the_function_itself_against_a_loop() -> None:
+    torch.manual_seed(1)
+    query, key, value = (torch.randn(1, 3, 10, 4) for _ in range(3))
+    boundaries = torch.tensor([0, 4, 9, 10], dtype=torch.int32)
+    out, _ = windowed_attention(
+        torch.nn.Identity(), query, key, value, scaling=0.5, cu_seq_lens_q=boundaries
+    )
+    for first, last in ((0, 4), (4, 9), (9, 10)):
+        for head in range(3):
+            weights = query[0, head, first:last] @ key[0, head, first:last].T * 0.5
+            expected = weights.softmax(-1) @ value[0, head, first:last]
+            torch.testing.assert_close(out[0, first:last, head], expected)
+
+
+def test_flash_attention_is_left_alone(encoder: Any) -> None:
+    from speech_translation.engine.attention import set_encoder_window
+
+    model = Model(encoder)
+    encoder.config._attn_implementation = "flash_attention_2"
+    set_encoder_window(model, windowed=True)
+    assert encoder.config._attn_implementation == "flash_attention_2"
+    encoder.config._attn_implementation = "eager"
+    set_encoder_window(model, windowed=True)
+    assert encoder.config._attn_implementation == WINDOWED

@@ -1,0 +1,170 @@
+"""What is worked on before a recording ends: the same answer, and only the rest left to do."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from speech_translation import Direction, load_engine
+from speech_translation.audio import load_audio
+from speech_translation.engine import WINDOW, WorksAhead
+from speech_translation.engine.attention import encode_together
+from speech_translation.engine.batching import SharedEngine
+from speech_translation.engine.local import LocalEngine
+from speech_translation.live import LiveTranslator
+from speech_translation.types import SAMPLE_RATE
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FRAMES = round(WINDOW * 100)
+DIRECTIONS = {"en": Direction.EN_JA, "ja": Direction.JA_EN}
+STRANGER = np.random.default_rng(7).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
+
+
+def speech(language: str, seconds: float) -> np.ndarray:
+    """Sentences without the pauses between them: one long segment."""
+    frames = load_audio(EXAMPLES / f"{language}_long.flac")
+    frames = frames[: len(frames) // 320 * 320].reshape(-1, 320)
+    loud = frames[np.sqrt((frames**2).mean(1)) > 0.03 * np.abs(frames).max()]
+    return np.resize(loud, round(seconds * SAMPLE_RATE))
+
+
+class Work:
+    """What the model was given: frames by the encoder, positions by the decoder's prompt."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        thinker = engine.asr.model.thinker
+        self.frames: list[int] = []
+        self.positions: list[int] = []
+        self.hooks = [
+            thinker.audio_tower.tower.register_forward_pre_hook(self._encodes),
+            thinker.model.layers[0].register_forward_pre_hook(self._reads),
+        ]
+
+    def _encodes(self, _: Any, inputs: tuple[Any, ...]) -> None:
+        self.frames.append(inputs[0].shape[1])
+
+    def _reads(self, _: Any, inputs: tuple[Any, ...]) -> None:
+        if inputs[0].shape[1] > 1:
+            self.positions.append(inputs[0].shape[1])
+
+    def forget(self) -> None:
+        self.frames.clear()
+        self.positions.clear()
+
+
+@pytest.fixture
+def engine() -> LocalEngine:
+    local = load_engine("phrasebook", "cpu")
+    assert isinstance(local, LocalEngine)
+    local.generate([STRANGER], Direction.EN_JA)  # nothing of a test before is left
+    local.asr.model.thinker.audio_tower._known.clear()
+    return local
+
+
+@pytest.fixture
+def work(engine: LocalEngine) -> Iterator[Work]:
+    watched = Work(engine)
+    yield watched
+    for hook in watched.hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("language", DIRECTIONS)
+@pytest.mark.parametrize("seconds", [8.0, 8.5, 16.3, 26.5, 30.0])
+def test_the_answer_is_the_same_and_only_the_rest_is_left(
+    engine: LocalEngine, work: Work, language: str, seconds: float
+) -> None:
+    direction = DIRECTIONS[language]
+    samples = speech(language, seconds)
+    (alone,) = engine.generate([samples], direction)
+    whole = work.positions[0]
+    engine.generate([STRANGER], direction)
+    engine.asr.model.thinker.audio_tower._known.clear()
+    for closed in range(1, int(seconds // WINDOW) + 1):
+        engine.prepare(samples[: round((closed * WINDOW + 0.1) * SAMPLE_RATE)], direction)
+    work.forget()
+    (ahead,) = engine.generate([samples], direction)
+    assert (ahead.text, ahead.tokens) == (alone.text, alone.tokens)
+    assert ahead.mean_logprob == pytest.approx(alone.mean_logprob, abs=1e-4)
+    if seconds > 8.1:
+        assert work.frames[0] < FRAMES + 100
+        assert work.positions[0] < whole - 100
+
+
+def test_another_direction_reads_the_recording_no_second_time(
+    engine: LocalEngine, work: Work
+) -> None:
+    samples = speech("ja", 12.0)
+    engine.generate([samples], Direction.AUTO)
+    whole = work.positions[0]
+    work.forget()
+    engine.generate([samples], Direction.JA_EN)
+    assert work.frames == [12 * 100 - FRAMES]
+    assert work.positions[0] < whole / 10
+
+
+@pytest.mark.parametrize("lengths", [(3.0, 9.5, 1.2), (20.0, 8.0)])
+def test_clips_encoded_together_are_what_they_are_alone(
+    engine: LocalEngine, work: Work, monkeypatch: pytest.MonkeyPatch, lengths: tuple[float, ...]
+) -> None:
+    batch = [speech("ja", seconds) for seconds in lengths]
+    alone = [engine.generate([samples], Direction.JA_EN)[0] for samples in batch]
+    thinker = engine.asr.model.thinker
+    monkeypatch.setattr(thinker, "get_audio_features", thinker.get_audio_features)  # put back
+    encode_together(thinker)
+    work.forget()
+    together = engine.generate(batch, Direction.JA_EN)
+    assert work.frames == [sum(round(100 * seconds) for seconds in lengths)]
+    assert [x.text for x in together] == [x.text for x in alone]
+
+
+def test_names_and_terms_are_not_those_of_before(engine: LocalEngine, work: Work) -> None:
+    samples = speech("en", 12.0)
+    engine.generate([samples], Direction.EN_JA, context="Kyoto")
+    with_terms = work.positions[0]
+    work.forget()
+    engine.generate([samples], Direction.EN_JA, context="Osaka")
+    assert work.positions[0] > with_terms / 2
+
+
+def test_a_pass_that_failed_is_not_gone_on_from(engine: LocalEngine) -> None:
+    samples = speech("en", 12.0)
+    (wanted,) = engine.generate([samples], Direction.EN_JA)
+    engine.generate([STRANGER], Direction.EN_JA)
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    layer = engine.asr.model.thinker.model.layers[1]
+    hook = layer.register_forward_pre_hook(full)
+    engine.prepare(samples, Direction.EN_JA)  # says nothing: it was only ahead
+    hook.remove()
+    assert engine.generate([samples], Direction.EN_JA) == [wanted]
+
+
+def test_nobody_waits_for_work_that_is_only_ahead(engine: LocalEngine, work: Work) -> None:
+    with engine._lock:
+        thread = threading.Thread(
+            target=engine.prepare, args=(speech("en", 9.0), Direction.EN_JA), daemon=True
+        )
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert work.frames == []
+
+
+def test_a_talk_is_worked_on_while_it_goes_on(engine: LocalEngine, work: Work) -> None:
+    shared = SharedEngine(engine)
+    assert isinstance(shared, WorksAhead)
+    translator = LiveTranslator(shared, Direction.JA_EN, partial_every=3600)  # as a slow model
+    sound = speech("ja", 26.0)
+    for start in range(0, len(sound), SAMPLE_RATE // 2):
+        translator.push(sound[start : start + SAMPLE_RATE // 2], SAMPLE_RATE)
+    assert len(work.frames) == 3  # one for each window that has closed
+    work.forget()
+    translator.finish()
+    assert work.frames[0] < FRAMES + 100
+    assert translator.segments

@@ -1,0 +1,414 @@
+"""The engine on a server, against a local one that speaks vLLM's form and fails on demand."""
+
+import base64
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import inference
+from speech_translation.engine import load_engine, remote
+from speech_translation.engine.remote import RemoteEngine
+from speech_translation.errors import EngineError
+from speech_translation.types import SAMPLE_RATE, Direction, Flag
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+AUTO, EN_JA, JA_EN = Direction.AUTO, Direction.EN_JA, Direction.JA_EN
+TAG = ["language", " Japanese", "<asr_text>"]
+Fault = Callable[["Handler"], bool]
+"""Answers a request in place of the server, or leaves it to it (False)."""
+
+
+class Server(ThreadingHTTPServer):
+    """Says how many samples it heard. `renders`: its template takes the beginning of an answer."""
+
+    daemon_threads = True
+
+    def __init__(self, renders: bool = True, fault: Fault | None = None) -> None:
+        self.renders, self.fault = renders, fault
+        self.asked = list[tuple[str, Any]]()
+        self.keys = list[str | None]()
+        self.counting = threading.Lock()
+        self.at_once = self.most = 0
+        self.pause = 0.0
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.keys.append(self.headers["Authorization"])
+        self.answer({"data": [{"id": "phrasebook"}]})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        chat = self.path == "/v1/chat/completions"
+        with self.server.counting:
+            self.server.asked.append((self.path, json.loads(body) if chat else body))
+            self.server.at_once += 1
+            self.server.most = max(self.server.most, self.server.at_once)
+        try:
+            time.sleep(self.server.pause)
+            if self.server.fault is not None and self.server.fault(self):
+                return
+            if chat:
+                self.chat(json.loads(body))
+            else:
+                self.answer({"text": "訳"})
+        finally:
+            with self.server.counting:
+                self.server.at_once -= 1
+
+    def chat(self, body: dict[str, Any]) -> None:
+        forced = body["messages"][-1]["role"] == "assistant"
+        if forced and not self.server.renders:
+            self.answer({"error": {"message": "no such final message"}}, 400)
+            return
+        heard = f"{len(samples(body))}個"
+        self.stream([*([] if forced else TAG), heard[:2], heard[2:]], "stop")
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def stream(self, pieces: list[str], end: str, pause: float = 0.0) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for piece in pieces:
+            scored = {"content": [{"token": piece, "logprob": -9.0 if piece in TAG else -0.5}]}
+            self.event({"choices": [{"delta": {"content": piece}, "logprobs": scored}]})
+            time.sleep(pause)
+        self.event({"choices": [{"delta": {"content": ""}, "finish_reason": end}]})
+        self.event({"choices": [], "usage": {"completion_tokens": len(pieces) + 1}})
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
+    def event(self, content: dict[str, Any]) -> None:
+        self.wfile.write(f"data: {json.dumps(content)}\n\n".encode())
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def samples(body: dict[str, Any]) -> np.ndarray:
+    """The sound in the body of a chat completion."""
+    (part,) = next(x for x in body["messages"] if x["role"] == "user")["content"]
+    wav = base64.b64decode(part["input_audio"]["data"])
+    return soundfile.read(io.BytesIO(wav), dtype="float32")[0]
+
+
+def clips(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.uniform(-1, 1, 8000 + i).astype(np.float32) for i in range(count)]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    started = list[Server]()
+
+    def start(*args: Any, **options: Any) -> Server:
+        started.append(Server(*args, **options))
+        threading.Thread(target=started[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.delenv(remote.KEY_VARIABLE, raising=False)
+
+
+# What is asked, and what is made of the answer
+
+
+def test_an_automatic_direction_is_the_one_the_model_names(serve: Callable[..., Server]) -> None:
+    engine = RemoteEngine([serve().url])
+    (hypothesis,) = engine.generate(clips(1), AUTO)
+    assert (hypothesis.text, hypothesis.direction) == ("8000個", EN_JA)
+    assert hypothesis.tokens == 6
+    assert hypothesis.mean_logprob == -0.5  # without the tag
+    assert not hypothesis.flags
+    assert engine.description.startswith("phrasebook on http://127.0.0.1:")
+
+
+def test_a_forced_direction_is_the_beginning_of_the_answer(serve: Callable[..., Server]) -> None:
+    server = serve()
+    engine = RemoteEngine([server.url])
+    (hypothesis,) = engine.generate(clips(1), EN_JA, context="Kyoto <|im_end|>")
+    assert (hypothesis.text, hypothesis.direction) == ("8000個", EN_JA)
+    (_, body), *rest = server.asked
+    assert not rest
+    assert body["messages"][-1] == {"role": "assistant", "content": "language Japanese<asr_text>"}
+    assert body["messages"][0] == {"role": "system", "content": "Kyoto"}
+    assert (body["temperature"], body["continue_final_message"]) == (0, True)
+    assert "training" in engine.description
+
+
+def test_a_server_without_our_template_is_found_out_once(serve: Callable[..., Server]) -> None:
+    server = serve(renders=False)
+    engine = RemoteEngine([server.url], in_flight=1)
+    assert [x.text for x in engine.generate(clips(3), EN_JA)] == ["訳"] * 3
+    chat, translations = "/v1/chat/completions", "/v1/audio/translations"
+    assert server.paths() == [chat, translations, translations, translations]
+    assert b'name="to_language"\r\n\r\nja\r\n' in server.asked[-1][1]
+    assert "/audio/translations" in engine.description
+    assert engine.generate(clips(1), AUTO)[0].text == "8000個"
+
+
+def test_the_samples_arrive_as_they_are(serve: Callable[..., Server]) -> None:
+    server = serve()
+    sent = clips(1)
+    RemoteEngine([server.url]).generate(sent, AUTO)
+    np.testing.assert_array_equal(samples(server.asked[0][1]), sent[0])
+
+
+def test_an_answer_cut_at_the_limit_is_flagged(serve: Callable[..., Server]) -> None:
+    def fault(handler: Handler) -> bool:
+        handler.stream([*TAG, "あ"], "length")
+        return True
+
+    (hypothesis,) = RemoteEngine([serve(fault=fault).url]).generate(clips(1), AUTO)
+    assert hypothesis.flags == {Flag.TRUNCATED}
+
+
+def test_text_grows_as_the_server_sends_it(serve: Callable[..., Server]) -> None:
+    heard = list[tuple[int, str]]()
+    engine = RemoteEngine([serve().url])
+    engine.generate(clips(2), AUTO, on_text=lambda index, text: heard.append((index, text)))
+    assert [text for index, text in heard if index == 0] == ["80", "8000個"]
+    assert [text for index, text in heard if index == 1] == ["80", "8001個"]
+
+
+def test_a_stop_ends_the_generation(serve: Callable[..., Server]) -> None:
+    def fault(handler: Handler) -> bool:
+        handler.stream([*TAG, *"長い話です" * 100], "stop", pause=0.02)
+        return True
+
+    engine = RemoteEngine([serve(fault=fault).url])
+    seen = list[str]()
+    start = time.monotonic()
+    engine.generate(
+        clips(1),
+        AUTO,
+        on_text=lambda _, text: seen.append(text),
+        cancelled=lambda: len(seen) >= 3,
+    )
+    assert time.monotonic() - start < 2
+    assert len(seen) == 3
+
+
+def test_many_are_in_flight_up_to_the_bound_and_come_back_in_order(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve()
+    server.pause = 0.02
+    hypotheses = RemoteEngine([server.url], in_flight=4).generate(clips(20), AUTO)
+    assert [x.text for x in hypotheses] == [f"{8000 + i}個" for i in range(20)]
+    assert server.most == 4
+
+
+def test_jobs_are_as_many_requests_at_a_time(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve()
+    server.pause = 0.3
+    (tmp_path / "in").mkdir()
+    for i in range(48):
+        (tmp_path / "in" / f"{i}.flac").symlink_to(EXAMPLES / "en_1.flac")
+    command = [str(tmp_path / "in"), "--output-dir", str(tmp_path / "out"), "--jobs", "24"]
+    assert inference.main([*command, "--engine-url", server.url]) == 0
+    assert 20 <= server.most <= 24
+    assert capsys.readouterr().err.splitlines()[-1].startswith("48 files done")
+    texts = {path.read_text("utf-8") for path in (tmp_path / "out").glob("*.txt")}
+    assert len(texts) == 1
+    assert len(list((tmp_path / "out").glob("*.txt"))) == 48
+
+
+def test_the_key_comes_from_the_environment(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(remote.KEY_VARIABLE, "sk-1")
+    server = serve()
+    RemoteEngine([server.url])
+    assert server.keys == ["Bearer sk-1"]
+
+
+# Several servers
+
+
+def test_servers_share_the_work(serve: Callable[..., Server]) -> None:
+    servers = [serve(), serve()]
+    for server in servers:
+        server.pause = 0.02
+    RemoteEngine([server.url for server in servers], in_flight=4).generate(clips(20), AUTO)
+    assert all(len(server.asked) >= 5 for server in servers)
+    assert sum(len(server.asked) for server in servers) == 20
+
+
+def test_a_server_that_dies_is_replaced(serve: Callable[..., Server]) -> None:
+    dying, other = serve(), serve()
+    engine = RemoteEngine([dying.url, other.url], in_flight=2)
+    dying.shutdown()
+    dying.server_close()
+    hypotheses = engine.generate(clips(6), AUTO)
+    assert [x.text for x in hypotheses] == [f"{8000 + i}個" for i in range(6)]
+    assert len(other.asked) >= 5  # a connection that was open may have been answered
+
+
+# Faults
+
+
+def refusal(status: int) -> Fault:
+    def fault(handler: Handler) -> bool:
+        handler.answer({"error": "no"}, status)
+        return True
+
+    return fault
+
+
+def closed(handler: Handler) -> bool:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+    return True
+
+
+def broken_off(handler: Handler) -> bool:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.event({"choices": [{"delta": {"content": "language Jap"}}]})
+    return closed(handler)
+
+
+def unfinished(handler: Handler) -> bool:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "9999")
+    handler.end_headers()
+    handler.wfile.write(b'data: {"choices": [')
+    return closed(handler)
+
+
+def garbage(handler: Handler) -> bool:
+    handler.answer(b"data: \xff\x00<html>\n\ndata: [DONE]\n\n")
+    return True
+
+
+def other_json(handler: Handler) -> bool:
+    handler.answer(b'data: ["choices"]\n\ndata: [DONE]\n\n')
+    return True
+
+
+def failure_inside(handler: Handler) -> bool:
+    handler.answer(b'data: {"error": {"message": "engine died"}}\n\n')
+    return True
+
+
+FAULTS = {
+    "500": refusal(500),
+    "503": refusal(503),
+    "429": refusal(429),
+    "closed": closed,
+    "broken off": broken_off,
+    "unfinished": unfinished,
+    "garbage": garbage,
+    "other json": other_json,
+    "failure inside": failure_inside,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("direction", [AUTO, EN_JA])
+def test_what_passes_is_tried_again(
+    serve: Callable[..., Server], fault: Fault, direction: Direction
+) -> None:
+    times = iter(range(2))
+    server = serve(fault=lambda handler: next(times, None) is not None and fault(handler))
+    (hypothesis,) = RemoteEngine([server.url]).generate(clips(1), direction)
+    assert hypothesis.text == "8000個"
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_does_not_pass_is_one_sentence(serve: Callable[..., Server], fault: Fault) -> None:
+    server = serve(fault=fault)
+    with pytest.raises(EngineError) as caught:
+        RemoteEngine([server.url]).generate(clips(1), AUTO)
+    assert server.url in str(caught.value)
+    assert "vLLM" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(server.asked) == remote.TRIES
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "SPEECH_ENGINE_KEY"), (404, "404")])
+def test_a_refusal_is_not_tried_again(
+    serve: Callable[..., Server], status: int, words: str
+) -> None:
+    server = serve(fault=refusal(status))
+    with pytest.raises(EngineError, match=words):
+        RemoteEngine([server.url]).generate(clips(1), AUTO)
+    assert len(server.asked) == 1
+
+
+def hanging(handler: Handler) -> bool:
+    time.sleep(3)
+    return True
+
+
+def dripping(handler: Handler) -> bool:
+    handler.stream([*TAG, *"あ" * 100], "stop", pause=0.05)
+    return True
+
+
+@pytest.mark.parametrize("fault", [hanging, dripping])
+def test_nothing_waits_longer_than_the_timeout(serve: Callable[..., Server], fault: Fault) -> None:
+    engine = RemoteEngine([serve(fault=fault).url], timeout=0.5)
+    start = time.monotonic()
+    with pytest.raises(EngineError, match=r"0\.5 s"):
+        engine.generate(clips(3), AUTO)
+    assert time.monotonic() - start < 1.5
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/v1", "localhost:9/v1", "http://localhost:port/v1"]
+)
+def test_no_server_is_one_sentence(url: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        load_engine(url=url)
+    assert url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_address_of_something_else_is_said(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with pytest.raises(EngineError, match="vLLM"):
+        RemoteEngine([server.url.removesuffix("/v1") + "/v2"], model="m").generate(clips(1), JA_EN)
+
+
+def test_a_second_of_sound_is_bounded_in_tokens(serve: Callable[..., Server]) -> None:
+    server = serve()
+    RemoteEngine([server.url]).generate([np.zeros(SAMPLE_RATE, np.float32)], AUTO)
+    assert server.asked[0][1]["max_completion_tokens"] == 36

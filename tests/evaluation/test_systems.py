@@ -1,0 +1,217 @@
+"""Every system of the benchmark, from a tiny checkpoint to its scores."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_checkpoint import make_tiny_checkpoint, write_tone
+from tiny_rivals import make_tiny_ct2, make_tiny_seamless, make_tiny_whisper
+
+from evaluation import systems
+from evaluation.run import main
+from evaluation.systems import SYSTEMS
+from speech_translation.errors import ModelError
+from speech_translation.types import Direction, Flag, Hypothesis
+
+Load = Callable[[str], Any]
+
+EN_JA, JA_EN = Direction.EN_JA, Direction.JA_EN
+NAMES = [name for name in SYSTEMS if name not in ("phrasebook", "qwen3-asr-vllm")]
+RIVALS = [name for name in NAMES if not name.startswith("qwen3-asr")]
+ONE_WAY = ["whisper-large-v3", "whisper-base"]
+BOTH_WAYS = [name for name in NAMES if name not in ONE_WAY]
+EVERY = [*((name, JA_EN) for name in NAMES), *((name, EN_JA) for name in BOTH_WAYS)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads wait longer for each other than such small models take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems.Rival, "max_new_tokens", 16)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("checkpoints")
+    qwen = make_tiny_checkpoint(root / "qwen")
+    whisper = make_tiny_whisper(root / "whisper", mel_bins=80)
+    made = {
+        "whisper-large-v3": make_tiny_whisper(root / "whisper-large", mel_bins=128),
+        "seamless-m4t-v2-large": make_tiny_seamless(root / "seamless"),
+        "whisper-en-ja": whisper,
+        "qwen3-asr": qwen,
+        "qwen3-asr-full-attention": qwen,
+        "whisper-base": make_tiny_ct2(root / "ct2", whisper),
+    }
+    return {name: str(folder) for name, folder in made.items()}
+
+
+@pytest.fixture(scope="module")
+def load(folders: dict[str, str]) -> Load:
+    return cache(lambda name: SYSTEMS[name].load(folders[name], "cpu", "float32"))
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[np.ndarray]:
+    """Noise: SeamlessM4T's features, normalised band by band, leave only rounding of a tone."""
+    return [
+        np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+        for seed, samples in ((0, 9_600), (9, 17_600))
+    ]
+
+
+def said(hypothesis: Hypothesis) -> tuple[object, ...]:
+    return hypothesis.text, hypothesis.tokens, hypothesis.flags, hypothesis.direction
+
+
+@pytest.mark.parametrize(("name", "direction"), EVERY)
+def test_each_clip_of_a_batch_has_its_own_reply(
+    load: Load, clips: list[np.ndarray], name: str, direction: Direction
+) -> None:
+    low, high = load(name).generate(clips, direction)
+    assert low.text != high.text
+    for reply in (low, high):
+        assert reply.direction is direction
+        assert reply.tokens > 0
+        assert (Flag.NO_SPEECH in reply.flags) == (not reply.text)
+    turned = load(name).generate(clips[::-1], direction)
+    assert [said(reply) for reply in turned] == [said(high), said(low)]
+
+
+# At half of all lengths SeamlessM4T's adapter looks beyond the clip, into the padding.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "seamless-m4t-v2-large"])
+def test_a_batch_says_what_its_clips_say_alone(
+    load: Load, clips: list[np.ndarray], name: str
+) -> None:
+    together = load(name).generate(clips, JA_EN)
+    alone = [load(name).generate([clip], JA_EN)[0] for clip in clips]
+    assert [said(reply) for reply in together] == [said(reply) for reply in alone]
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if name != "whisper-base"])
+def test_a_reply_ends_at_the_limit(load: Load, clips: list[np.ndarray], name: str) -> None:
+    replies = load(name).generate(clips, JA_EN)
+    assert max(reply.tokens for reply in replies) == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "prompt"),
+    [
+        ("whisper-large-v3", JA_EN, "<|startoftranscript|><|ja|><|translate|><|notimestamps|>"),
+        ("whisper-en-ja", JA_EN, "<|startoftranscript|><|ja|><|translate|><|notimestamps|>"),
+        ("whisper-en-ja", EN_JA, "<|startoftranscript|><|en|><|translate|><|notimestamps|>"),
+        ("seamless-m4t-v2-large", JA_EN, "</s>__eng__"),
+        ("seamless-m4t-v2-large", EN_JA, "</s>__jpn__"),
+    ],
+)
+def test_whisper_is_told_the_language_spoken_and_seamless_the_one_to_write(
+    load: Load, clips: list[np.ndarray], name: str, direction: Direction, prompt: str
+) -> None:
+    engine = load(name)
+    seen: list[torch.Tensor] = []
+    hook = engine._model.get_decoder().register_forward_pre_hook(
+        lambda _, args, options: seen.append(options["input_ids"]), with_kwargs=True
+    )
+    engine.generate(clips, direction)
+    hook.remove()
+    tokens = engine._processor.tokenizer.convert_ids_to_tokens
+    assert ["".join(tokens(row)) for row in seen[0].tolist()] == [prompt, prompt]
+
+
+def test_faster_whisper_is_told_to_translate_japanese(
+    load: Load, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load("whisper-base")._model
+    prompts: list[list[int]] = []
+    decode = model.generate_with_fallback
+
+    def spied(features: Any, prompt: list[int], *rest: Any) -> Any:
+        prompts.append(prompt)
+        return decode(features, prompt, *rest)
+
+    monkeypatch.setattr(model, "generate_with_fallback", spied)
+    load("whisper-base").generate(clips[:1], JA_EN)
+    tokens = [model.hf_tokenizer.id_to_token(i) for i in prompts[0]]
+    assert tokens == ["<|startoftranscript|>", "<|ja|>", "<|translate|>"]
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if name != "whisper-base"])
+def test_the_precision_asked_for_is_used(
+    folders: dict[str, str], clips: list[np.ndarray], name: str
+) -> None:
+    engine: Any = SYSTEMS[name].load(folders[name], "cpu", "bfloat16")
+    assert engine.description == f"{folders[name]} on cpu in bfloat16"
+    assert engine._model.dtype is torch.bfloat16
+    assert len(engine.generate(clips, JA_EN)) == 2
+
+
+def test_full_attention_is_the_same_model_without_the_window(load: Load) -> None:
+    windowed, full = (
+        load(name).asr.model.thinker.audio_tower.config._attn_implementation
+        for name in ("qwen3-asr", "qwen3-asr-full-attention")
+    )
+    assert windowed != full == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [*((name, EN_JA) for name in ONE_WAY), *((name, Direction.AUTO) for name in RIVALS)],
+)
+def test_a_direction_that_a_system_lacks_is_said(
+    load: Load, clips: list[np.ndarray], name: str, direction: Direction
+) -> None:
+    with pytest.raises(ModelError, match=f"does not translate {direction.value}"):
+        load(name).generate(clips, direction)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_that_is_not_there_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    output = tmp_path / "said.jsonl"
+    asked = ["--model", "no/such/folder", "--device", "cpu", "--output", str(output)]
+    assert main(["generate", "--system", name, *asked]) == 1
+    assert "no/such/folder" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_without_faster_whisper_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ModelError, match="faster-whisper is not installed: pip install"):
+        SYSTEMS["whisper-base"].load("any", "cpu", "float32")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest_becomes_scores_for_each_direction(
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    write_tone(tmp_path / "en.wav", 300, 0.6)
+    write_tone(tmp_path / "ja.wav", 900, 1.1)
+    samples = [
+        {"audio": "en.wav", "direction": "en2ja", "reference": "駅はどこですか？"},
+        {"audio": "ja.wav", "direction": "ja2en", "reference": "Good morning."},
+    ]
+    manifest, output = tmp_path / "manifest.jsonl", tmp_path / "said.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, samples)), "utf-8")
+    data = ["--data", str(manifest), "--output", str(output), "--batch-size", "2"]
+    assert main(["generate", "--system", name, "--model", folders[name], *data]) == 0
+    capsys.readouterr()
+    assert main(["score", str(output)]) == 0
+    scores = capsys.readouterr().out
+    assert SYSTEMS[name].title in scores
+    assert "JA->EN: n 1, errors 0" in scores
+    assert ("EN->JA: n 1, errors 0" in scores) == (name in BOTH_WAYS)

@@ -1,0 +1,227 @@
+"""Faults around a translation: each is caused, and ends in a sentence and without a loss."""
+
+import ast
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import soundfile
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from gradio_client.utils import Status
+from own_space import ROOT, running_space
+
+import app
+from app import Service, Settings
+from speech_translation import Segment, Translation
+from speech_translation.audio import load_audio
+from speech_translation.errors import SpeechTranslationError
+from speech_translation.files import need_temporary_folder, replace_file
+from speech_translation.types import SAMPLE_RATE, Direction
+from web.loading import Loading
+
+EXAMPLES = ROOT / "examples"
+OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
+NOWHERE = "/dev/null/nowhere"  # nobody can make this folder, not even root
+
+
+def reference(name: str) -> str:
+    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
+
+
+def command(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "inference.py", *OFFLINE, *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        **settings,
+    )
+
+
+# The Space is told to end
+
+
+def submit(client: Client, recording: Path) -> Any:
+    job = client.submit(handle_file(str(recording)), "en2ja", api_name="/translate")
+    deadline = time.monotonic() + 60
+    while job.status().code is not Status.PROCESSING and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return job
+
+
+def test_sigterm_lets_a_short_request_finish(tmp_path: Path) -> None:
+    with running_space() as space:
+        client = Client(space.url, verbose=False)
+        job = submit(client, EXAMPLES / "en_long.flac")
+        began = time.monotonic()
+        space.process.send_signal(signal.SIGTERM)
+        assert job.result(timeout=20) == reference("en_long")
+        assert space.process.wait(20) == 0
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in space.log.read_text()
+
+
+def test_sigterm_refuses_a_long_request_and_those_that_come(tmp_path: Path) -> None:
+    long = tmp_path / "long.flac"
+    speech = load_audio(EXAMPLES / "en_long.flac")
+    with soundfile.SoundFile(long, "w", SAMPLE_RATE, 1) as file:
+        for _ in range(3600 * SAMPLE_RATE // len(speech)):
+            file.write(speech)
+    with running_space() as space:
+        client, late = (Client(space.url, verbose=False) for _ in "12")
+        job = submit(client, long)
+        began = time.monotonic()
+        space.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        health = httpx.get(f"{space.url}healthz")
+        assert (health.status_code, health.json()) == (503, {"model": "ending"})
+        for refused in (late.submit(handle_file(str(long)), api_name="/translate"), job):
+            with pytest.raises(AppError, match="being restarted"):
+                refused.result(timeout=20)
+        assert space.process.wait(20) == 0
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in space.log.read_text()
+
+
+def test_an_idle_space_ends_at_once() -> None:
+    with running_space() as space:
+        began = time.monotonic()
+        space.process.send_signal(signal.SIGTERM)
+        assert space.process.wait(20) == 0
+        assert time.monotonic() - began < 2
+
+
+# No room, and no permission
+
+
+def test_a_full_disk_costs_the_files_and_not_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    translation = Translation((Segment(0.0, 1.0, "駅", Direction.EN_JA),), Direction.EN_JA, 1.0)
+    with app.captions_files(translation, "talk") as files:
+        assert {Path(path).name for path in files.values()} >= {"talk.srt", "talk.json"}
+        assert all(Path(path).stat().st_size for path in files.values())
+    assert not any(Path(path).exists() for path in files.values())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with app.captions_files(translation, "talk") as files:
+        assert files == {}
+
+
+def test_a_file_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "captions.srt"
+    path.write_text("before", encoding="utf-8")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*captions\.srt"):
+        replace_file(path, "after")
+    assert [p.name for p in tmp_path.iterdir()] == ["captions.srt"]
+    assert path.read_text("utf-8") == "before"
+
+
+def test_text_that_cannot_be_written_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        run = command(str(EXAMPLES / "en_1.flac"), "--quiet", stdout=full)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "error: The text cannot be written: No space left on device. "
+        "Name a folder with --output-dir.\n"
+    )
+
+
+def test_a_log_that_cannot_be_written_costs_no_text(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full, (tmp_path / "text").open("w") as text:
+        run = subprocess.run(
+            [sys.executable, "inference.py", *OFFLINE, str(EXAMPLES / "en_1.flac")],
+            cwd=ROOT,
+            stdout=text,
+            stderr=full,
+            timeout=120,
+        )
+    assert run.returncode == 0
+    assert (tmp_path / "text").read_text("utf-8").strip() == reference("en_1")
+
+
+def test_cache_folders_that_cannot_be_written_are_not_needed() -> None:
+    caches = ("HF_HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "HOME", "TMPDIR")
+    environment = dict(os.environ) | dict.fromkeys(caches, NOWHERE)
+    run = command(str(EXAMPLES / "en_1.flac"), "--quiet", env=environment, stdout=subprocess.PIPE)
+    assert (run.returncode, run.stdout.strip()) == (0, reference("en_1"))
+    assert "error" not in run.stderr.lower()
+
+
+def test_without_any_temporary_folder_the_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [NOWHERE])
+    with pytest.raises(SpeechTranslationError, match="set TMPDIR"):
+        need_temporary_folder()
+
+
+# The clock is set
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ROOT / "app.py",
+        ROOT / "inference.py",
+        *(ROOT / "speech_translation").rglob("*.py"),
+        *(ROOT / "web").glob("*.py"),
+    ],
+    ids=lambda path: path.name,
+)
+def test_nothing_is_timed_by_a_clock_that_can_be_set(path: Path) -> None:
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert not calls & {"time.time", "datetime.now", "datetime.datetime.now", "time.time_ns"}
+
+
+# A model that fails
+
+
+def test_a_model_that_dies_is_a_sentence_and_the_next_request_works(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from speech_translation import load_engine
+
+    loading = Loading(lambda: load_engine("phrasebook", "cpu"), "phrasebook")
+    loading.run()
+    service = Service(Settings(model="phrasebook"), loading)
+    thinker: Any = loading.engine().asr.model.thinker  # type: ignore[attr-defined]
+
+    def broken(*_: object) -> None:
+        raise KeyError(words)
+
+    words = "駅まで" * 3
+
+    hook = thinker.register_forward_pre_hook(broken)
+    with pytest.raises(Exception, match="failed on our side"):
+        service.translate(str(EXAMPLES / "en_1.flac"), "en2ja", "", None)  # type: ignore[arg-type]
+    hook.remove()
+    assert not service.working
+    log = capsys.readouterr().err
+    assert "KeyError" in log
+    assert words not in log
+    text = service.translate(str(EXAMPLES / "en_1.flac"), "en2ja", "", None).text  # type: ignore[arg-type]
+    assert text == reference("en_1")

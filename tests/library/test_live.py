@@ -1,0 +1,475 @@
+"""Live captions: the bookkeeping on a stand-in for the engine, the texts on the real one."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.performance.live_delay import measure
+from speech_translation.audio import load_audio
+from speech_translation.engine import load_engine
+from speech_translation.errors import AudioError, EngineError
+from speech_translation.live import LiveTranslator
+from speech_translation.translate import translate
+from speech_translation.types import Direction, Flag, Hypothesis, Segment
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CLIPS = sorted(path.stem for path in EXAMPLES.glob("*.flac"))
+RATE = 16_000
+
+SURE = Hypothesis("駅です。", Direction.EN_JA, 4, -0.01)
+UNSURE = Hypothesis("A fog.", Direction.JA_EN, 3, -3.0, frozenset({Flag.LOW_CONFIDENCE}))
+LOOP = Hypothesis("no " * 20, Direction.EN_JA, 60, -0.2, frozenset({Flag.REPEATED}))
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Call:
+    at: float
+    batch: list[np.ndarray]
+    direction: Direction
+    penalty: float
+
+
+class StandIn:
+    """Gives the next answer, or the last one again; takes `cost` seconds for a second of audio."""
+
+    description = "stand-in"
+
+    def __init__(
+        self,
+        answers: Iterable[Hypothesis | EngineError] = (SURE,),
+        *,
+        clock: Clock | None = None,
+        cost: float = 0.0,
+        batch_size: int = 1,
+    ) -> None:
+        self.answers = list(answers)
+        self.clock = clock or Clock()
+        self.cost = cost
+        self.batch_size = batch_size
+        self.calls: list[Call] = []
+
+    def generate(
+        self,
+        batch: Sequence[np.ndarray],
+        direction: Direction,
+        *,
+        repetition_penalty: float = 1.0,
+        **_: Any,
+    ) -> list[Hypothesis]:
+        self.calls.append(Call(self.clock.now, list(batch), direction, repetition_penalty))
+        self.clock.now += self.cost * sum(map(len, batch)) / RATE
+        given = [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0] for _ in batch]
+        for answer in given:
+            if isinstance(answer, EngineError):
+                raise answer
+        return [answer for answer in given if isinstance(answer, Hypothesis)]
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def clip(name: str) -> np.ndarray:
+    return load_audio(EXAMPLES / f"{name}.flac")
+
+
+def text_of(name: str) -> str:
+    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
+
+
+def talk(seconds: float) -> np.ndarray:
+    """Speech without a pause that would end it."""
+    frames = clip("en_long")
+    frames = frames[: len(frames) // 320 * 320].reshape(-1, 320)
+    loud = frames[np.sqrt((frames**2).mean(1)) > 0.03 * np.abs(frames).max()]
+    return np.resize(loud, round(seconds * RATE))  # from the beginning again if need be
+
+
+def feed(
+    translator: LiveTranslator,
+    sound: np.ndarray,
+    size: int,
+    rate: int = RATE,
+    clock: Clock | None = None,
+) -> None:
+    """Push `sound` in chunks that arrive in real time by `clock`, late ones at once."""
+    began = clock.now if clock else 0.0
+    for start in range(0, len(sound), size):
+        if clock:
+            clock.now = max(clock.now, began + min(start + size, len(sound)) / rate)
+        translator.push(sound[start : start + size], rate)
+
+
+def as_microphone(sound: np.ndarray, rate: int) -> np.ndarray:
+    """16-bit stereo, the right channel at half the level."""
+    sound = soxr.resample(sound, RATE, rate).clip(-1, 1)
+    return np.stack([sound * 32767, sound * 16384], axis=1).astype(np.int16)
+
+
+# The embedded checkpoint
+
+
+def assert_like(live: Iterable[Segment], whole: Iterable[Segment]) -> None:
+    live, whole = list(live), list(whole)
+    assert [segment.text for segment in live] == [segment.text for segment in whole]
+    for a, b in zip(live, whole, strict=True):
+        assert (a.start, a.end) == pytest.approx((b.start, b.end), abs=0.1)
+        assert (a.direction, a.flags) == (b.direction, b.flags)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_clip_spoken_live_is_translated_as_a_whole(name: str) -> None:
+    engine, sound = load_engine("phrasebook", "cpu"), clip(name)
+    translator = LiveTranslator(engine)
+    feed(translator, sound, RATE // 2)
+    translator.finish()
+    result, whole = translator.translation(), translate(sound, engine)
+    assert result.text == text_of(name)
+    assert_like(result.segments, whole.segments)
+    assert (result.direction, result.tokens) == (whole.direction, whole.tokens)
+    assert result.duration == pytest.approx(whole.duration)
+    assert result.compute_seconds > 0
+    assert (translator.settled, translator.tentative) == ("", "")
+
+
+@pytest.mark.parametrize("size", [1, 511, 1_600, 3 * RATE])
+def test_the_size_of_the_chunks_does_not_matter(size: int) -> None:
+    engine, sound = load_engine("phrasebook", "cpu"), clip("ja_1")
+    translator = LiveTranslator(engine)
+    feed(translator, sound, size)
+    translator.finish()
+    assert_like(translator.segments, translate(sound, engine).segments)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize("name", ["en_two_sentences", "ja_two_sentences"])
+def test_a_browsers_microphone_is_understood(name: str, rate: int) -> None:
+    engine, sound = load_engine("phrasebook", "cpu"), clip(name)
+    translator = LiveTranslator(engine)
+    feed(translator, as_microphone(sound, rate), 4_096, rate)
+    translator.finish()
+    assert_like(translator.segments, translate(sound, engine).segments)
+
+
+def test_a_sentence_is_fixed_soon_after_its_end() -> None:
+    result = measure(clip("en_two_sentences"), load_engine("phrasebook", "cpu"))
+    assert len(result.delays) == 2
+    assert all(0.5 < delay < 3 for delay in result.delays), "about 1 s on an idle machine"
+    assert result.listening < 0.05, "about 0.005 on an idle machine"
+
+
+# Hearing
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_chunks_meet_without_a_click(rate: int) -> None:
+    sound = as_microphone(np.concatenate([talk(5), silence(1)]), rate)
+    heard = []
+    for size in (len(sound), rate // 2, 441, 97):
+        engine = StandIn()
+        translator = LiveTranslator(engine, partial_every=100)
+        feed(translator, sound, size, rate)
+        translator.finish()
+        (call,) = engine.calls
+        heard.append(call.batch[0])
+    for other in heard[1:]:
+        np.testing.assert_array_equal(other, heard[0])
+
+
+def test_every_form_of_sample_is_as_loud() -> None:
+    sound = np.concatenate([talk(3), silence(1)]) * 0.9
+    heard = []
+    for form in (
+        sound,
+        sound.astype(np.float64),
+        (sound * 2**15).astype(np.int16),
+        (sound * 2.0**31).astype(np.int32),
+        np.stack([sound, sound], axis=1),
+    ):
+        engine = StandIn()
+        LiveTranslator(engine, partial_every=100).push(form, RATE)
+        heard.append(engine.calls[0].batch[0])
+    for other in heard[1:]:
+        np.testing.assert_allclose(other, heard[0], atol=2e-4)
+
+
+def test_the_rate_may_change_within_a_word() -> None:
+    engine = StandIn()
+    translator = LiveTranslator(engine, partial_every=100)
+    sound = talk(6)
+    for part, rate in zip(np.split(sound, 3), (48_000, 44_100, RATE), strict=True):
+        feed(translator, soxr.resample(part, RATE, rate), rate // 10, rate)
+    translator.finish()
+    heard = engine.calls[0].batch[0]
+    assert len(heard) == pytest.approx(len(sound), abs=2)
+    assert np.corrcoef(heard[:95_000], sound[:95_000])[0, 1] > 0.9  # nothing has moved
+    assert translator.translation().duration == pytest.approx(6)
+
+
+def test_what_is_no_sound_is_refused_and_the_talk_goes_on() -> None:
+    translator = LiveTranslator(StandIn())
+    translator.push(talk(1), RATE)
+    with pytest.raises(AudioError, match="not numbers"):
+        translator.push(np.full(100, np.nan, np.float32), RATE)
+    with pytest.raises(ValueError, match="uint8"):
+        translator.push(np.zeros(100, np.uint8), RATE)
+    with pytest.raises(ValueError, match="rate"):
+        translator.push(talk(1), 0)
+    translator.push(np.empty(0, np.int16), 44_100)
+    translator.finish()
+    assert len(translator.segments) == 1
+
+
+def test_an_hour_of_silence_asks_nothing_and_keeps_nothing() -> None:
+    engine = StandIn()
+    translator = LiveTranslator(engine)
+    rng = np.random.default_rng(0)
+    room = (rng.standard_normal(10 * RATE) * 20).astype(np.int16)
+    feed(translator, np.tile(room, 6), RATE // 2)
+    before = resident_kib()  # with the detector loaded
+    for _ in range(59 * 6):
+        translator.push(room, RATE)
+    translator.finish()
+    assert engine.calls == []
+    assert translator.segments == ()
+    assert translator.translation().flags == {Flag.NO_SPEECH}
+    assert translator.translation().duration == 3600
+    assert resident_kib() - before < 20 * 1024
+
+
+def test_an_hour_of_talk_takes_no_more_memory_than_a_minute() -> None:
+    lap = np.concatenate([clip("en_two_sentences"), silence(1), talk(33), silence(2)])
+    lap = lap[: len(lap) // RATE * RATE]
+    seconds = len(lap) // RATE
+    laps = 3600 // seconds + 1
+    clock = Clock()
+    engine = StandIn(clock=clock)
+    translator = LiveTranslator(engine, clock=clock)
+    resident = []
+    for _ in range(laps):
+        feed(translator, lap, 2 * RATE, clock=clock)
+        engine.calls.clear()  # they hold the audio
+        resident.append(resident_kib())
+    assert resident[-1] - resident[1] < 10 * 1024
+    starts = np.array([segment.start for segment in translator.segments]).reshape(laps, -1)
+    assert starts.shape[1] >= 4
+    starts -= seconds * np.arange(laps)[:, None]
+    # Not the last ones: where 33 s without a pause are cut depends on how they fall into chunks.
+    assert np.ptp(starts[:, :3], axis=0).max() < 0.1
+
+
+def resident_kib() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+# Captions
+
+
+def test_a_pause_fixes_the_caption_and_a_hesitation_does_not() -> None:
+    translator = LiveTranslator(StandIn())
+    feed(translator, np.concatenate([talk(2), silence(0.3), talk(2)]), 1_600)
+    assert translator.segments == ()
+    assert translator.tentative
+    feed(translator, silence(0.8), 1_600)
+    (segment,) = translator.segments
+    assert segment.text == SURE.text
+    assert (segment.start, segment.end) == pytest.approx((0, 4.4), abs=0.2)
+    assert (translator.settled, translator.tentative) == ("", "")
+
+
+def test_finish_keeps_what_is_cut_off_within_a_word() -> None:
+    engine = StandIn()
+    translator = LiveTranslator(engine, partial_every=100)
+    sound = as_microphone(talk(3.21), 48_000)
+    feed(translator, sound, 24_000, 48_000)
+    assert engine.calls == []
+    translator.finish()
+    (segment,) = translator.segments
+    assert segment.end == pytest.approx(3.21, abs=0.001)
+    assert len(engine.calls[0].batch[0]) == pytest.approx(3.21 * RATE, abs=2)
+
+
+def test_after_finish_nothing_is_taken() -> None:
+    translator = LiveTranslator(StandIn())
+    translator.push(talk(2), RATE)
+    translator.finish()
+    before = translator.translation()
+    translator.finish()
+    with pytest.raises(RuntimeError, match="finished"):
+        translator.push(talk(2), RATE)
+    assert translator.translation().segments == before.segments
+
+
+def test_who_does_not_pause_gets_a_caption_within_thirty_seconds() -> None:
+    translator = LiveTranslator(StandIn())
+    sound = np.concatenate([talk(35), silence(1)])
+    feed(translator, sound[: 31 * RATE], RATE)
+    (first,) = translator.segments
+    assert 10 <= first.end <= 30
+    feed(translator, sound[31 * RATE :], RATE)
+    _, second = translator.segments
+    assert second.start == first.end
+    assert second.end == pytest.approx(35, abs=0.3)
+
+
+def test_the_first_confident_caption_decides_the_direction() -> None:
+    engine = StandIn([UNSURE, SURE, SURE])
+    translator = LiveTranslator(engine, partial_every=100)
+    feed(translator, np.concatenate([talk(2), silence(1)] * 3), 1_600)
+    assert [call.direction for call in engine.calls] == [
+        Direction.AUTO,
+        Direction.AUTO,
+        Direction.EN_JA,
+    ]
+    assert translator.translation().text == "A fog.駅です。駅です。"
+
+
+def test_sentences_that_waited_are_translated_together() -> None:
+    engine = StandIn(batch_size=2)
+    LiveTranslator(engine).push(np.concatenate([talk(2), silence(1)] * 3), RATE)
+    assert [len(call.batch) for call in engine.calls] == [2, 1]
+
+
+def test_a_loop_is_tried_once_more_and_never_shown_as_a_line() -> None:
+    engine = StandIn([LOOP, LOOP, SURE])
+    translator = LiveTranslator(engine)
+    translator.push(talk(3), RATE)
+    assert len(engine.calls) == 1
+    assert (translator.settled, translator.tentative) == ("", "")
+    translator.push(silence(1), RATE)
+    assert [call.penalty for call in engine.calls[:2]] == [1.0, 1.0]
+    assert engine.calls[2].penalty > 1
+    assert {segment.text for segment in translator.segments} == {SURE.text}
+
+
+def test_a_failing_engine_loses_no_sentence() -> None:
+    translator = LiveTranslator(StandIn([EngineError("The server is away."), SURE]))
+    sentence = np.concatenate([talk(2), silence(1)])
+    with pytest.raises(EngineError, match="away"):
+        translator.push(sentence, RATE)
+    translator.push(sentence, RATE)
+    assert [segment.start for segment in translator.segments] == pytest.approx([0, 3], abs=0.2)
+
+
+# The line that grows
+
+
+def lines(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Settled and tentative after each of these translations of one growing sentence."""
+    clock = Clock()
+    answers = [Hypothesis(text, Direction.AUTO) for text in texts]
+    translator = LiveTranslator(StandIn(answers), partial_every=0.5, clock=clock)
+    sound = talk(0.5 * (len(texts) + 1))
+    translator.push(sound[: RATE // 2], RATE)
+    result = []
+    for start in range(RATE // 2, len(sound), RATE // 2):
+        clock.now += 0.5
+        translator.push(sound[start : start + RATE // 2], RATE)
+        result.append((translator.settled, translator.tentative))
+    return result
+
+
+def test_words_settle_when_two_translations_agree() -> None:
+    assert lines(["I went.", "I went to", "I went to Paris.", "I went to Paris with Tom."]) == [
+        ("", "I went."),
+        ("I ", "went to"),
+        ("I went ", "to Paris."),
+        ("I went to ", "Paris with Tom."),
+    ]
+
+
+def test_japanese_settles_by_the_character() -> None:
+    assert lines(["駅に", "駅に行き", "駅に行きました。"]) == [
+        ("", "駅に"),
+        ("駅", "に行き"),
+        ("駅に行", "きました。"),
+    ]
+
+
+def test_what_has_settled_stays_and_the_line_goes_on() -> None:
+    assert lines(["I will go", "I will go to", "Tomorrow I will go to Paris"])[1:] == [
+        ("I will ", "go to"),
+        ("I will ", "go to Paris"),
+    ]
+
+
+words = st.lists(st.sampled_from(["a", "b", "c.", "駅", "駅に", "。"]), max_size=6).map(" ".join)
+
+
+@given(texts=st.lists(words, min_size=1, max_size=5))
+@settings(deadline=None, max_examples=50)
+def test_settled_text_only_becomes_longer(texts: list[str]) -> None:
+    seen = lines(texts)
+    for (before, _), (after, _) in itertools.pairwise([("", ""), *seen]):
+        assert after.startswith(before)
+    assert seen[0] == ("", texts[0])
+
+
+@pytest.mark.parametrize("size", [800, 8_000])
+def test_the_line_is_renewed_once_a_second(size: int) -> None:
+    clock = Clock()
+    engine = StandIn(clock=clock, cost=0.01)
+    feed(LiveTranslator(engine, clock=clock), talk(10), size, clock=clock)
+    times = np.array([call.at for call in engine.calls])
+    assert np.diff(times).min() == pytest.approx(1)
+    assert 7 <= len(times) <= 10
+
+
+def test_a_pause_does_not_renew_the_line() -> None:
+    clock = Clock()
+    engine = StandIn(clock=clock)
+    translator = LiveTranslator(engine, partial_every=0.1, clock=clock)
+    feed(translator, np.concatenate([talk(2), silence(0.3)]), 1_600, clock=clock)
+    before = len(engine.calls)
+    feed(translator, silence(0.15), 800, clock=clock)
+    assert len(engine.calls) == before > 10
+
+
+def test_lines_take_at_most_half_of_the_time() -> None:
+    clock = Clock()
+    engine = StandIn(clock=clock, cost=0.2)
+    feed(LiveTranslator(engine, clock=clock), talk(10), 800, clock=clock)
+    assert len(engine.calls) > 4
+    for call, following in itertools.pairwise(engine.calls):
+        assert following.at - call.at >= 0.2 * 2 * len(call.batch[0]) / RATE
+
+
+# What a sentence lasts, and what a second of it costs.
+@pytest.mark.parametrize(("seconds", "cost"), [(6, 0.5), (6, 0.9), (20, 0.2)])
+def test_a_slow_model_leaves_out_lines_and_no_caption(seconds: int, cost: float) -> None:
+    clock = Clock()
+    engine = StandIn(clock=clock, cost=cost)
+    translator = LiveTranslator(engine, clock=clock)
+    sentence = np.concatenate([talk(seconds), silence(1)])
+    delays: list[float] = []
+    for start in range(0, 5 * len(sentence), RATE // 2):
+        arrival = start / RATE + 0.5
+        clock.now = max(clock.now, arrival)
+        late, calls = clock.now - arrival, len(engine.calls)
+        piece = np.arange(start, start + RATE // 2) % len(sentence)
+        translator.push(sentence[piece], RATE)
+        fixed = translator.segments[len(delays) :]
+        delays += [clock.now - segment.end for segment in fixed]
+        if late > 1.5:  # more than the chunk and the second that a line may keep it waiting
+            assert len(engine.calls) - calls == len(fixed)
+    assert len(delays) == 5
+    # The pause, the chunk, the caption's own translation and at most one line before it.
+    assert max(delays) < 1 + cost * (seconds + 0.3) + 1.5

@@ -1,0 +1,156 @@
+"""The phrasebook's trainer: what it varies, what it asks for, and what it leaves behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
+    _get_feat_extract_output_lengths,
+)
+
+from phrasebook.augment import N_MELS, augment, noise
+from phrasebook.clips import assembled
+from phrasebook.evaluate import table
+from phrasebook.synthesis import Clip, load_clips
+from phrasebook.train import PEAK_LR, Speech, audio_tokens, learning_rate, train
+from speech_translation import Direction, Language, load_engine
+
+
+def write_clips(folder: Path) -> None:
+    """A folder of clips as `phrasebook.synthesis` leaves it: hum in place of speech."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows, samples = [], []
+    word = ("Wine.", "ワイン。")
+    for language, text, translation in (
+        ("en", "Good morning.", "おはようございます。"),
+        ("ja", "おはようございます。", "Good morning."),
+    ):
+        for kind, voice in (
+            ("train", "af_heart"),
+            ("train", "mei^1.00+0"),
+            ("word", "af_sky"),
+            ("other", "af_sky"),
+        ):
+            wave = (rng.normal(0, 3000, 16_000)).astype("<i2")
+            samples.append(wave)
+            row = {"set": kind, "language": language, "text": text, "voice": voice, "rate": 1.0}
+            row["translation"] = "" if kind == "other" else translation
+            if kind == "word":
+                row["text"], row["translation"] = word if language == "en" else word[::-1]
+            rows.append(json.dumps(row | {"samples": len(wave)}, ensure_ascii=False))
+    (folder / "clips.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "clips.pcm").write_bytes(b"".join(wave.tobytes() for wave in samples))
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    write_clips(tmp_path / "speech")
+    return load_clips(tmp_path / "speech")
+
+
+def test_token_counts_are_the_processors() -> None:
+    frames = torch.arange(1, 3000)
+    assert torch.equal(audio_tokens(frames), _get_feat_extract_output_lengths(frames))
+
+
+def test_augmented_clips_keep_their_kind() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(8, N_MELS, 240) * 2 - 1
+    lengths = torch.tensor([240, 100, 150, 60, 240, 200, 80, 120])
+    varied, new = augment(features, lengths, masked=True)
+    assert varied.shape[:2] == (8, N_MELS)
+    assert varied.shape[2] == new.max()
+    assert torch.isfinite(varied).all()
+    assert ((new > 0.8 * lengths) & (new < 1.2 * lengths + 61)).all()
+    peak = varied.amax(dim=(1, 2), keepdim=True)
+    assert (varied >= peak - 2.0 - 1e-4).all()  # Whisper's floor: 8 decades, a quarter of them
+
+
+def test_masks_come_only_when_asked_for() -> None:
+    features = torch.rand(4, N_MELS, 200)
+    lengths = torch.full((4,), 200)
+    torch.manual_seed(3)
+    plain, _ = augment(features, lengths, masked=False)
+    torch.manual_seed(3)
+    masked, _ = augment(features, lengths, masked=True)
+    assert plain.shape == masked.shape
+    changed = (plain != masked).float().mean(dim=(1, 2))
+    assert ((changed > 0) & (changed < 0.5)).all()
+
+
+def test_one_clip_in_five_comes_through_a_narrow_band() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(200, N_MELS, 60) - 0.5
+    varied, _ = augment(features, torch.full((200,), 60), masked=False)
+    loudest = varied.amax(dim=2)
+    floor = loudest.amax(dim=1) - 2.0
+    narrow = (loudest[:, -1] < floor + 0.2).float().mean()  # all above 7 kHz is gone
+    assert 0.05 < narrow < 0.3  # some of it is hidden under the noise
+
+
+def test_noise_comes_at_many_levels() -> None:
+    torch.manual_seed(0)
+    levels = [float(noise(100).mean()) for _ in range(20)]
+    assert max(levels) - min(levels) > 0.5
+
+
+def test_examples_ask_for_the_target_language(clips: list[Clip]) -> None:
+    speech = Speech(clips, "seed")
+    drawn = [speech.draw() for _ in range(600)]
+    translated = [x for x in drawn if x.text and not x.forced]
+    assert len(translated) > 300
+    for example in translated:
+        assert (example.target is Language.JAPANESE) == example.spoken.isascii()
+    unknown = [x for x in drawn if not x.text]
+    assert {x.forced for x in unknown} == {True, False}
+    assert all(x.target is None for x in unknown if not x.forced)
+    assert any("Good morning. Good morning." in x.spoken for x in drawn)  # joined, with a space
+    assert any("ワイン。ワイン。ワイン。" in x.text for x in translated)  # words come in lists
+    transcribed = [x for x in drawn if x.text == x.spoken and x.text]
+    assert all(x.forced for x in transcribed)  # or the model could not name its target itself
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(step, 2000) for step in range(1, 2001)]
+    assert max(rates) == pytest.approx(PEAK_LR)
+    assert rates.index(max(rates)) < 400
+    assert rates[-1] == pytest.approx(PEAK_LR / 100)
+
+
+def test_training_leaves_a_checkpoint_that_loads(clips: list[Clip], tmp_path: Path) -> None:
+    output = tmp_path / "checkpoint"
+    train(tmp_path / "speech", tmp_path / "work", output, steps=2, seed=1, workers=2)
+    assert not list(tmp_path.glob("*.partial"))
+    engine = load_engine(str(output), "cpu")
+    samples = clips[0].samples.astype(np.float32) / 32768
+    assert len(engine.generate([samples], Direction.EN_JA)) == 1
+
+
+def test_bundled_recordings_say_where_their_sentences_are(clips: list[Clip]) -> None:
+    english = [clip for clip in clips if clip.language is Language.ENGLISH][:3]
+    samples, segments = assembled(english, pause=0.5)
+    assert len(samples) == 3 * 16_000 + 2 * 8_000 + 2 * 6_400
+    for clip, segment in zip(english, segments, strict=True):
+        first = round(segment.start * 16_000)
+        assert np.array_equal(samples[first : first + 16_000], clip.samples)
+        assert segment.end == pytest.approx(segment.start + 1)
+
+
+def test_the_table_weighs_the_direction_by_clips() -> None:
+    def row(n: int, direction: float) -> dict[str, float]:
+        return {"n": n, "exact": 0.985, "chrf2": 99.0, "direction": direction}
+
+    results = {
+        name: {"en": row(100, 1.0), "ja": row(n, d)}
+        for name, n, d in (
+            ("eval_seen", 300, 1.0),
+            ("eval_voices", 60, 0.9),
+            ("eval_rate", 40, 1.0),
+        )
+    }
+    text = table(results | {"machine": "here", "date": "today"})
+    assert "| 98.5 % (99.0) | 100 | 98.5 % (99.0) | 300 |" in text
+    assert "| 100.0 % | 300 | 98.5 % | 400 |" in text

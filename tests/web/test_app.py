@@ -1,0 +1,320 @@
+"""The Space as programs see it: endpoints, MCP, live captions, refusals. The page: test_browser."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from gradio.queueing import Queue
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+import app
+from app import parser
+from speech_translation.audio import load_audio
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def reference(name: str) -> str:
+    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
+
+
+def clip(name: str) -> Any:
+    return handle_file(str(EXAMPLES / f"{name}.flac"))
+
+
+@pytest.fixture(scope="module")
+def client(space: str) -> Client:
+    return Client(space, verbose=False)
+
+
+def test_importing_the_app_loads_no_weights() -> None:
+    code = "import sys, app; print('torch' in sys.modules, 'qwen_asr' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.split() == ["False", "False"], run.stderr
+
+
+def test_settings_come_from_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEECH_MODEL", "phrasebook")
+    monkeypatch.setenv("SPEECH_MAX_SECONDS", "90")
+    monkeypatch.setenv("SPEECH_PORT", "9000")
+    options = parser().parse_args(["--port", "9001"])
+    assert (options.model, options.max_seconds, options.port) == ("phrasebook", 90.0, 9001)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert parser().parse_args([]).host == "127.0.0.1"
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert parser().parse_args([]).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["en_1", "ja_1", "en_2", "ja_2", "en_two_sentences", "ja_long"])
+def test_translate_answers_with_the_exact_text(client: Client, name: str) -> None:
+    forced = "en2ja" if name.startswith("en") else "ja2en"
+    assert client.predict(clip(name), forced, api_name="/translate") == reference(name)
+    assert client.predict(clip(name), api_name="/translate") == reference(name)
+
+
+def test_segments_have_times_and_figures(client: Client) -> None:
+    data = client.predict(clip("en_two_sentences"), api_name="/translate_segments")
+    assert data["text"] == reference("en_two_sentences")
+    assert data["direction"] == "en2ja"
+    assert data["duration"] == pytest.approx(
+        len(load_audio(EXAMPLES / "en_two_sentences.flac")) / 16_000, abs=0.01
+    )
+    first, second = data["segments"]
+    assert 0 <= first["start"] < first["end"] <= second["start"] < second["end"]
+    assert data["tokens"] > 0
+    assert data["flags"] == first["flags"] == []
+
+
+@pytest.mark.parametrize("format", ["txt", "srt", "vtt", "tsv", "json"])
+def test_captions_are_a_file_in_the_format_asked_for(client: Client, format: str) -> None:
+    path = Path(client.predict(clip("ja_two_sentences"), "ja2en", format, api_name="/captions"))
+    assert path.suffix == "." + format
+    content = path.read_text("utf-8")
+    if format == "json":
+        assert json.loads(content)["text"] == reference("ja_two_sentences")
+    else:
+        first_words = reference("ja_two_sentences").split(".")[0].split("?")[0][:12]
+        assert first_words in content
+
+
+def test_only_the_three_endpoints_are_public(client: Client) -> None:
+    api = client.view_api(return_format="dict", print_info=False)
+    assert isinstance(api, dict)
+    assert set(api["named_endpoints"]) == {"/translate", "/translate_segments", "/captions"}
+    assert not api["unnamed_endpoints"]
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Uploads that hold nothing to translate, and what the answer says."""
+    text = folder / "notes.wav"
+    text.write_text("this is not sound")
+    empty = folder / "empty.wav"
+    empty.touch()
+    long = folder / "long.flac"
+    soundfile.write(long, np.zeros(16_000 * 601, np.int16), 16_000)
+    return {
+        "text": (text, "notes.wav holds no sound that can be decoded"),
+        "empty": (empty, "empty.wav"),
+        "long": (long, "long.flac"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "long"])
+def test_bad_files_get_a_sentence_and_the_next_request_works(
+    client: Client, tmp_path: Path, kind: str
+) -> None:
+    path, words = bad_files(tmp_path)[kind]
+    with pytest.raises(AppError) as refusal:
+        client.predict(handle_file(str(path)), api_name="/translate")
+    assert words in str(refusal.value)
+    assert "Traceback" not in str(refusal.value)
+    assert str(path.parent) not in str(refusal.value)
+    assert client.predict(clip("en_1"), api_name="/translate") == reference("en_1")
+
+
+def test_no_recording_and_a_wrong_direction_are_refused(client: Client) -> None:
+    with pytest.raises(AppError, match="no recording yet"):
+        client.predict(None, api_name="/translate")
+    with pytest.raises(AppError, match="no direction sideways: choose en2ja, ja2en or auto"):
+        client.predict(clip("en_1"), "sideways", api_name="/translate")
+    with pytest.raises(AppError, match="no format exe: choose from txt"):
+        client.predict(clip("en_1"), "auto", "exe", api_name="/captions")
+
+
+def test_silence_is_empty_text_and_a_flag(client: Client, tmp_path: Path) -> None:
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(32_000, np.int16), 16_000)
+    data = client.predict(handle_file(str(silence)), api_name="/translate_segments")
+    assert (data["text"], data["flags"], data["segments"]) == ("", ["no_speech"], [])
+
+
+def test_visitors_at_once_get_their_own_results(space: str) -> None:
+    names = ["en_1", "ja_1", "en_2", "ja_2"]
+
+    def visit(name: str) -> list[str]:
+        visitor = Client(space, verbose=False)
+        return [visitor.predict(clip(name), api_name="/translate") for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(visit, names))
+    assert results == [[reference(name)] * 3 for name in names]
+
+
+def test_a_crowd_is_told_how_many_are_ahead(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody is served until somebody was turned away: four may be, and two wait for them.
+    begin, turned_away = Queue.get_events, threading.Event()
+    monkeypatch.setattr(Queue, "get_events", lambda line: turned_away.is_set() and begin(line))
+    clients = [Client(space, verbose=False) for _ in range(3)]
+    jobs = [clients[number % 3].submit(clip("en_1"), api_name="/translate") for number in range(9)]
+    for job in jobs:
+        job.add_done_callback(lambda job: turned_away.set())
+    refused, served = list[str](), list[str]()
+    for job in jobs:
+        try:
+            served.append(job.result(timeout=120))
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(served) >= 6
+    assert set(served) == {reference("en_1")}
+    assert refused
+    assert all("requests are ahead of you" in words for words in refused), refused
+
+
+def test_what_gradio_remembers_is_bounded() -> None:
+    records = app.Recent()
+    for number in range(app.RECORDS + 5):
+        records[str(number)] = {}
+    assert next(iter(records)) == "5"
+    assert len(records) == app.RECORDS
+
+
+def test_health_says_whether_the_model_is_there(space: str) -> None:
+    answer = httpx.get(space + "healthz")
+    assert (answer.status_code, answer.json()) == (200, {"model": "ready"})
+
+
+def test_mcp_tools_are_described_and_work(space: str) -> None:
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk() -> tuple[list[Any], Any]:
+        async with (
+            streamablehttp_client(space + "gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            name = next(tool.name for tool in tools if tool.name.endswith("translate"))
+            sound = base64.b64encode((EXAMPLES / "ja_1.flac").read_bytes()).decode()
+            arguments = {"audio": f"data:audio/flac;base64,{sound}", "direction": "ja2en"}
+            answer = await session.call_tool(name, arguments)
+            return tools, answer
+
+    tools, answer = asyncio.run(talk())
+    assert len(tools) == 3
+    for tool in tools:
+        assert "English" in tool.description
+        assert "Japanese" in tool.description
+        assert tool.inputSchema["properties"]["direction"]["description"].startswith("en2ja")
+    assert answer.content[0].text == reference("ja_1")
+
+
+def post(space: str, talk: str, body: bytes, **query: object) -> httpx.Response:
+    return httpx.post(f"{space}live/{talk}", params=query, content=body, timeout=60)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "sh"])
+def test_the_readmes_snippets_work(space: str, tmp_path: Path, language: str) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    section = readme.split("## From a program")[1].split("\n## ")[0]
+    code = section.split(f"```{language}\n")[1].split("```")[0]
+    assert "http://127.0.0.1:7860" in code
+    code = code.replace("http://127.0.0.1:7860", space.rstrip("/"))
+    script = tmp_path / "snippet"
+    command = {"python": sys.executable, "javascript": "node", "sh": "sh"}[language]
+    if language == "javascript":
+        script = ROOT / ".cache/node/snippet.mjs"  # beside node_modules
+    script.write_text(code)
+    run = subprocess.run([command, script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    expected = reference({"python": "en_1", "javascript": "ja_1", "sh": "ja_2"}[language])
+    if language == "sh":
+        expected = f"event: complete\ndata: {json.dumps([expected])}"
+    assert expected in run.stdout, run.stderr
+
+
+def test_live_captions_lose_nothing_and_take_nothing_twice(space: str) -> None:
+    talk = httpx.post(space + "live", params={"direction": "en2ja"}).json()["id"]
+    pcm = (load_audio(EXAMPLES / "en_two_sentences.flac") * 32767).astype("<i2").tobytes()
+    chunks = [pcm[i : i + 16_000] for i in range(0, len(pcm), 16_000)]
+    lines = []
+    for seq, chunk in enumerate(chunks):
+        assert post(space, talk, chunk, seq=seq + 1, rate=16_000).status_code == 409  # too early
+        for _ in range(2):  # the answer was lost, so it is sent again
+            answer = post(space, talk, chunk, seq=seq, rate=16_000)
+            assert answer.status_code == 200
+        lines.append(answer.json())
+    last = post(space, talk, b"", seq=len(chunks), rate=16_000, last=1).json()
+    texts = [segment["text"] for segment in last["segments"]]
+    assert "".join(texts) == reference("en_two_sentences")
+    assert len(texts) == 2
+    assert all(segment["lang"] == "ja" for segment in last["segments"])
+    assert any(line["settled"] or line["tentative"] for line in lines)
+    srt = httpx.get(f"{space}live/{talk}/captions.srt").text
+    assert texts[0] in srt.replace("\n", "")
+    assert httpx.delete(f"{space}live/{talk}").status_code == 204
+    assert post(space, talk, b"", seq=99, rate=16_000).status_code == 404
+
+
+def test_live_captions_refuse_what_makes_no_sense(space: str) -> None:
+    assert httpx.post(space + "live", params={"direction": "up"}).status_code == 400
+    talk = httpx.post(space + "live").json()["id"]
+    assert post(space, talk, b"\0", seq=0, rate=16_000).status_code == 400
+    assert post(space, talk, b"", seq=0, rate=3).status_code == 400
+    assert post(space, talk, b"", seq="x", rate=16_000).status_code == 400
+    assert post(space, talk, bytes(9 << 20), seq=0, rate=16_000).status_code == 413
+    assert httpx.get(f"{space}live/{talk}/captions.exe").status_code == 404
+    others = [httpx.post(space + "live").json().get("id") for _ in range(2)]
+    full = httpx.post(space + "live", headers={"accept-language": "ja"})
+    assert full.status_code == 503
+    assert "ライブ字幕" in full.json()["error"]
+    for name in (talk, *others):
+        httpx.delete(f"{space}live/{name}")
+
+
+def test_the_command_is_ready_soon_and_says_nothing_of_visitors(tmp_path: Path) -> None:
+    started = time.monotonic()
+    command = [sys.executable, "app.py", "--model", "phrasebook", "--port", "7990"]
+    log = (tmp_path / "log").open("w")
+    server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
+    try:
+        while True:
+            try:
+                if httpx.get("http://127.0.0.1:7990/healthz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < started + 90
+            time.sleep(0.2)
+        client = Client("http://127.0.0.1:7990/", verbose=False)
+        secret = tmp_path / "very-secret-name.flac"
+        secret.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
+        text = client.predict(handle_file(str(secret)), api_name="/translate")
+        (tmp_path / "other-secret.wav").write_text("no sound")
+        with pytest.raises(AppError):
+            client.predict(handle_file(str(tmp_path / "other-secret.wav")), api_name="/translate")
+    finally:
+        server.terminate()
+        assert server.wait(timeout=10) is not None
+    words = (tmp_path / "log").read_text()
+    assert "secret" not in words
+    assert text not in words
+
+
+def test_a_model_that_is_not_there_is_said_without_a_trace() -> None:
+    from app import Service, Settings
+    from web.loading import Loading
+
+    def missing() -> Any:
+        from speech_translation.engine import load_engine
+
+        return load_engine("/no/such/model")
+
+    loading = Loading(missing, "/no/such/model")
+    loading.run()
+    service = Service(Settings(), loading)
+    with pytest.raises(Exception, match="no model folder /no/such/model"):
+        service.translate(str(EXAMPLES / "en_1.flac"), "auto", "", None)
