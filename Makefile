@@ -45,7 +45,7 @@ phrasebook: $(SPEECH)/complete
 phrasebook-eval: .venv/dev
 	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
-	  --output examples/phrasebook.json --readme README.md
+	  --output examples/phrasebook.json --document docs/results.md
 
 $(SPEECH)/complete: .venv/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)
@@ -76,7 +76,7 @@ benchmark: .venv/dev
 
 # The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
 speed: .venv/dev
-	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
+	$(BENCH).speed --output $(RESULTS)/speed.json --document docs/speed.md
 	$(BENCH).precision --layers .cache/full-size
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.

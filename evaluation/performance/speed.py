@@ -1,6 +1,6 @@
 """How fast the 1.7B model is on this machine's CPU, beside qwen-asr as the published Space runs it.
 
-    python -m evaluation.performance.speed --output evaluation/results/speed.json --readme README.md
+    python -m evaluation.performance.speed --document docs/speed.md
 
 Random weights of the full size (`evaluation.performance.full_size`), fixed numbers of tokens, the
 variants taking turns in one process; loading and memory in a process of each variant's own. The
@@ -59,7 +59,7 @@ FIGURES = (
     "minute_seconds",
     "file_seconds",
 )
-README_SECTION = "speed"
+SECTION = "speed"
 
 
 class Runner:
@@ -315,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
-    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    parser.add_argument("--document", type=Path, help="Markdown file to put the table into")
     parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.load:
@@ -340,8 +340,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(figures))
     if options.output is not None:
         replace_file(options.output, json.dumps(figures, indent=2) + "\n")
-    if options.readme is not None:
-        replace_section(options.readme, README_SECTION, table(figures))
+    if options.document is not None:
+        replace_section(options.document, SECTION, table(figures))
     return 0
 
 

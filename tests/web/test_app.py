@@ -218,10 +218,9 @@ def post(space: str, talk: str, body: bytes, **query: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "sh"])
-def test_the_readmes_snippets_work(space: str, tmp_path: Path, language: str) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    section = readme.split("## From a program")[1].split("\n## ")[0]
-    code = section.split(f"```{language}\n")[1].split("```")[0]
+def test_the_documented_snippets_work(space: str, tmp_path: Path, language: str) -> None:
+    document = (ROOT / "docs" / "api.md").read_text("utf-8")
+    code = document.split(f"```{language}\n")[1].split("```")[0]
     assert "http://127.0.0.1:7860" in code
     code = code.replace("http://127.0.0.1:7860", space.rstrip("/"))
     script = tmp_path / "snippet"
