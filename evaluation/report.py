@@ -30,7 +30,6 @@ CHART = ROOT / "quality_scores.svg"
 DOCUMENTS = {
     "published": ROOT / "README.md",
     "benchmark": ROOT / "docs" / "results.md",
-    "benchmark-human": ROOT / "docs" / "results.md",
 }
 """The document that holds each generated section, by the section's name."""
 
@@ -51,7 +50,6 @@ def sections() -> dict[str, str]:
     return {
         "published": quality_table(load(PUBLISHED)),
         "benchmark": score_table(load(RESULTS / "phrasebook_set.json")),
-        "benchmark-human": score_table(load(RESULTS / "human.json")),
     }
 
 

@@ -110,8 +110,8 @@ def test_ratios_are_of_the_same_run() -> None:
             "gemm_gflop_s": 100.0,
         }
     )
-    assert "| each token | 400 ms | 200 ms (2.0 x) | 100 ms (4.0 x) |" in text
-    assert "spoken, after its end | | 1.2 s | 1.2 s |" in text
+    assert "| each decode step | 400 ms | 200 ms (2.0 x) | 100 ms (4.0 x) |" in text
+    assert "spoken: time after its end | | 1.2 s | 1.2 s |" in text
     assert "62 % of 34 GB/s" in text
     assert "100 GFLOP/s" in text
 
