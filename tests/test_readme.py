@@ -1,9 +1,10 @@
 """The documents are true: their links, paths, tables, examples and commands."""
 
-import importlib
 import json
 import re
+import runpy
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,31 +173,46 @@ def test_the_example_of_segments_runs(
     assert " ".join(texts) == reference
 
 
+def start(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a program to its end, as `python -m` does; it must end well."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(words[0], run_name="__main__")
+    assert not end.value.code
+
+
 @pytest.mark.parametrize("words", programs(), ids=" ".join)
 def test_commands_name_real_modules_and_options(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, *arguments = words
-    with pytest.raises(SystemExit, match=r"^0$"):
-        importlib.import_module(module).main(["--help"])
+    start([words[0], "--help"], monkeypatch)
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    assert {word for word in arguments if word.startswith("--")} <= known
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_settings_of_a_space_are_all_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(["app", "--help"], monkeypatch)
+    documented = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    listed = set(re.findall(r"`(SPEECH_\w+)`", documented)) - {"SPEECH_ENGINE_KEY"}
+    assert listed == set(re.findall(r"SPEECH_[A-Z_]+", capsys.readouterr().out))
 
 
 OFFLINE = [
-    words[1:]
+    words
     for words in programs()
     if words[0] == "inference" and (ROOT / words[1]).is_file() and "phrasebook" in words
 ]
 
 
-@pytest.mark.parametrize("arguments", OFFLINE, ids=" ".join)
+@pytest.mark.parametrize("words", OFFLINE, ids=" ".join)
 def test_the_offline_commands_run(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(ROOT)
-    assert importlib.import_module("inference").main(arguments) == 0
-    reference = (ROOT / arguments[0]).with_suffix(".txt").read_text("utf-8").strip()
+    start(words, monkeypatch)
+    reference = (ROOT / words[1]).with_suffix(".txt").read_text("utf-8").strip()
     assert reference in capsys.readouterr().out
 
 
