@@ -76,8 +76,8 @@ benchmark: .venv/dev
 
 # The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
 speed: .venv/dev
-	$(BENCH).speed --output $(RESULTS)/speed.json --document docs/speed.md
-	$(BENCH).precision --layers .cache/full-size
+	$(BENCH).performance.speed --output $(RESULTS)/speed.json --document docs/speed.md
+	$(BENCH).performance.precision --layers .cache/full-size
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
 load: .venv/dev
