@@ -55,7 +55,7 @@ phrasebook: $(SPEECH)/complete
 phrasebook-eval: $(VENV)/dev
 	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
-	  --output examples/phrasebook.json --document docs/results.md
+	  --output phrasebook/figures.json --document docs/results.md
 
 $(SPEECH)/complete: $(VENV)/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)

@@ -123,7 +123,7 @@ def test_the_benchmark_tables_are_what_the_results_give(name: str) -> None:
 
 
 def test_the_phrasebook_table_is_the_measured_one() -> None:
-    measured = json.loads((ROOT / "examples" / "phrasebook.json").read_text("utf-8"))
+    measured = json.loads((ROOT / "phrasebook" / "figures.json").read_text("utf-8"))
     assert section(ROOT / "docs" / "results.md", evaluate.SECTION) == evaluate.table(measured)
 
 
