@@ -27,12 +27,15 @@ def space() -> Iterator[str]:
     """The address of a running Space on the embedded checkpoint."""
     import httpx
 
-    from app import Settings, launch
+    from app import build_page
+    from web.server import launch
+    from web.settings import Settings
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     demo, url = launch(
+        build_page,
         Settings(model="phrasebook", port=port, queue_size=2, max_seconds=600.0, live_talks=3),
         wait=False,
     )

@@ -72,13 +72,13 @@ class Guard:
             "too_large",
             megabytes=self._max_megabytes,
         )
-        body = _Body(receive, headers, self._most(path), too_large)
+        body = _Body(receive, headers, self._limit(path), too_large)
         answer = _Answer(send)
         try:
             _admit(scope, path, headers)
             scope = {**scope, "headers": _without_traps(scope["headers"])}
-            await self._app(scope, body.receive, answer.send_of(body))
-        except _Refused as refused:
+            await self._app(scope, body.receive, answer.sender(body))
+        except _Refusal as refused:
             body.refused = refused
         except Exception:
             if body.refused is None:
@@ -86,7 +86,7 @@ class Guard:
         if body.refused is not None:
             await answer.refuse(body.refused)
 
-    def _most(self, path: str) -> int:
+    def _limit(self, path: str) -> int:
         if path.rstrip("/") == _UPLOAD:
             return (self._max_megabytes << 20) + FORM_BYTES
         if path.startswith("/gradio_api/mcp"):
@@ -94,7 +94,7 @@ class Guard:
         return LIVE_BYTES if path.startswith("/live/") else JSON_BYTES
 
 
-class _Refused(Exception):
+class _Refusal(Exception):
     """A request that is not let in, with the status and the sentence to answer."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -105,15 +105,15 @@ class _Refused(Exception):
 
 def _admit(scope: Scope, path: str, headers: Headers) -> None:
     if not _PATHS.fullmatch(path):
-        raise _Refused(404, "Not found.")
+        raise _Refusal(404, "Not found.")
     for name in _HOSTS:
         if not all(_HOST.fullmatch(value) for value in headers.getlist(name)):
-            raise _Refused(400, "The request does not say where it was sent to.")
+            raise _Refusal(400, "The request does not say where it was sent to.")
     # Browsers alone send Sec-Fetch-Site, and no page can forge it.
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     signed_in = "cookie" in headers or "authorization" in headers
     if elsewhere and signed_in and scope["method"] not in _READING:
-        raise _Refused(403, "Another site's page cannot act for you here.")
+        raise _Refusal(403, "Another site's page cannot act for you here.")
 
 
 def _without_traps(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -130,12 +130,12 @@ def _without_traps(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
 
 
 class _Body:
-    """The body of a request, refused when it is over `most` bytes or too slow."""
+    """The body of a request, refused when it is over `limit` bytes or too slow."""
 
-    def __init__(self, receive: Receive, headers: Headers, most: int, too_large: str) -> None:
-        self.refused: _Refused | None = None
+    def __init__(self, receive: Receive, headers: Headers, limit: int, too_large: str) -> None:
+        self.refused: _Refusal | None = None
         self._receive = receive
-        self._most = most
+        self._limit = limit
         self._too_large = too_large
         self._complete = "content-length" not in headers and "transfer-encoding" not in headers
         self._announced = int(headers.get("content-length", 0))  # the server has checked it
@@ -143,29 +143,29 @@ class _Body:
         self._waited: Seconds = 0.0
 
     async def receive(self) -> Message:
-        """The next message, as ASGI has it. Raises _Refused, and keeps it in `refused`."""
+        """The next message, as ASGI has it. Raises _Refusal, and keeps it in `refused`."""
         try:
             return await self._next()
-        except _Refused as refused:
+        except _Refusal as refused:
             self.refused = refused
             raise
 
     async def _next(self) -> Message:
         if self._complete:
             return await self._receive()
-        if self._announced > self._most:
-            raise _Refused(413, self._too_large)
+        if self._announced > self._limit:
+            raise _Refusal(413, self._too_large)
         began = time.monotonic()
         lag = PATIENCE + self._size / PACE - self._waited
         try:
             async with asyncio.timeout(max(0.0, min(PATIENCE, lag))):
                 message = await self._receive()
         except TimeoutError:
-            raise _Refused(408, "The request arrives too slowly.") from None
+            raise _Refusal(408, "The request arrives too slowly.") from None
         self._waited += time.monotonic() - began
         self._size += len(message.get("body", b""))
-        if self._size > self._most:
-            raise _Refused(413, self._too_large)
+        if self._size > self._limit:
+            raise _Refusal(413, self._too_large)
         self._complete = not message.get("more_body", False)
         return message
 
@@ -177,7 +177,7 @@ class _Answer:
         self._send = send
         self._begun = False
 
-    def send_of(self, body: _Body) -> Send:
+    def sender(self, body: _Body) -> Send:
         """What the application sends with, until `body` is refused."""
 
         async def send(message: Message) -> None:
@@ -194,7 +194,7 @@ class _Answer:
 
         return send
 
-    async def refuse(self, refused: _Refused) -> None:
+    async def refuse(self, refused: _Refusal) -> None:
         """Answer with the refusal, unless an answer has begun."""
         if self._begun:
             return

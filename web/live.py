@@ -100,16 +100,16 @@ class LiveSessions:
         try:
             direction = Direction(request.query_params.get("direction", "auto"))
         except ValueError:
-            return _refused(400, "direction is one of en2ja, ja2en, auto")
+            return _error(400, "direction is one of en2ja, ja2en, auto")
         try:
             engine = await asyncio.to_thread(self._engine)
         except SpeechTranslationError as error:
-            return _refused(503, say(language, "model_failed", reason=error))
+            return _error(503, say(language, "model_failed", reason=error))
         terms = request.query_params.get("terms", "")[:1000]
         with self._lock:
             self._forget_idle()
             if len(self._sessions) >= self._limit:
-                return _refused(503, say(language, "live_full"))
+                return _error(503, say(language, "live_full"))
             name = secrets.token_urlsafe(16)
             self._sessions[name] = Session(LiveTranslator(engine, direction, context=terms))
         return JSONResponse({"id": name})
@@ -117,26 +117,26 @@ class LiveSessions:
     async def _chunk(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
         if session is None:
-            return _refused(404, "this talk is over")
+            return _error(404, "this talk is over")
         query = request.query_params
         try:
             seq, rate = int(query["seq"]), int(query["rate"])
             known = max(0, int(query.get("known", "0")))
         except (KeyError, ValueError):
-            return _refused(400, "seq, rate and known are whole numbers")
+            return _error(400, "seq, rate and known are whole numbers")
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > CHUNK_BYTES:
-                return _refused(413, f"a chunk has at most {CHUNK_BYTES} bytes")
+                return _error(413, f"a chunk has at most {CHUNK_BYTES} bytes")
         if len(body) % 2 or rate not in RATES:
-            return _refused(400, "a chunk is int16 samples at 8 to 192 kHz")
+            return _error(400, "a chunk is int16 samples at 8 to 192 kHz")
         samples = np.frombuffer(bytes(body), "<i2")
         language = interface_language(request.headers.get("accept-language"))
         try:
             taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
         except SpeechTranslationError:
-            return _refused(500, say(language, "broken"))
+            return _error(500, say(language, "broken"))
         answer = session.captions(known, language)
         return JSONResponse(answer, 200 if taken else 409)
 
@@ -149,7 +149,7 @@ class LiveSessions:
         wanted = request.path_params["format"]
         format = next((f for f in FORMATS if f == wanted), None)
         if session is None or format is None:
-            return _refused(404, "this talk is over")
+            return _error(404, "this talk is over")
         session.used = time.monotonic()
         return Response(
             render(session.translator.translation(), format),
@@ -163,5 +163,5 @@ class LiveSessions:
             del self._sessions[name]
 
 
-def _refused(code: int, reason: str) -> Response:
+def _error(code: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, code)

@@ -21,7 +21,7 @@ from speech_translation.types import (
     Translation,
 )
 
-EVERY: Seconds = 0.2
+UPDATE_INTERVAL: Seconds = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def stream(
     try:
         while True:
             try:
-                error = events.get(timeout=EVERY)
+                error = events.get(timeout=UPDATE_INTERVAL)
             except queue.Empty:
                 yield so_far()
                 continue

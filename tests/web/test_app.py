@@ -20,9 +20,10 @@ from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-import app
-from app import parser
 from speech_translation.audio import load_audio
+from web.loading import Loading
+from web.service import Service
+from web.settings import Settings, parser
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -174,14 +175,6 @@ def test_a_crowd_is_told_how_many_are_ahead(space: str, monkeypatch: pytest.Monk
     assert all("requests are ahead of you" in words for words in refused), refused
 
 
-def test_what_gradio_remembers_is_bounded() -> None:
-    records = app.Recent()
-    for number in range(app.RECORDS + 5):
-        records[str(number)] = {}
-    assert next(iter(records)) == "5"
-    assert len(records) == app.RECORDS
-
-
 def test_health_says_whether_the_model_is_there(space: str) -> None:
     answer = httpx.get(space + "healthz")
     assert (answer.status_code, answer.json()) == (200, {"model": "ready"})
@@ -305,9 +298,6 @@ def test_the_command_is_ready_soon_and_says_nothing_of_visitors(tmp_path: Path) 
 
 
 def test_a_model_that_is_not_there_is_said_without_a_trace() -> None:
-    from app import Service, Settings
-    from web.loading import Loading
-
     def missing() -> Any:
         from speech_translation.engine import load_engine
 

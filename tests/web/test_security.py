@@ -27,10 +27,12 @@ from gradio_client.exceptions import AppError
 from recordings import RATE, encoded
 
 import web.guard
-from app import Settings, launch
+from app import build_page
 from speech_translation.audio import load_audio
 from speech_translation.engine import load_engine
 from speech_translation.errors import ModelError
+from web.server import launch
+from web.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -46,7 +48,7 @@ def running(**settings: Any) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    demo, _ = launch(Settings(model="phrasebook", port=port, **settings), wait=False)
+    demo, _ = launch(build_page, Settings(model="phrasebook", port=port, **settings), wait=False)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
