@@ -19,7 +19,11 @@ for each part, which fails when the part is gone or means something else.
 
 Public ways that were tried in their place:
 
-- `gr.mount_gradio_app` with uvicorn, instead of `Blocks.launch` and `behind`. MOUNT_RESULT
+- `gr.mount_gradio_app` with uvicorn, instead of `Blocks.launch` and `behind`. The guard, routes,
+  MCP tools, a root path and `Blocks.state_session_capacity` worked. But `spaces` 0.51.3 starts
+  ZeroGPU inside `Blocks.launch`, and only `launch` opens a share link. uvicorn's
+  `timeout_graceful_shutdown` also waits for the event streams that pages keep open: with one client
+  connected it waited to the end and cancelled them with tracebacks, so web/shutdown.py would stay.
 - `launch(app_kwargs={"middleware": ...})` instead of `behind`. Gradio adds its CORS middleware
   around it, so the guard could not take `Access-Control-Allow-Credentials` out of an answer.
 - `queue(max_size=...)` instead of `Admission`. Its refusal is one fixed English sentence.

@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import soundfile
 from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from own_space import running_space
 
 from speech_translation.audio import load_audio
 from web.loading import Loading
@@ -217,11 +216,10 @@ def test_the_readmes_snippets_work(space: str, tmp_path: Path, language: str) ->
     code = section.split(f"```{language}\n")[1].split("```")[0]
     assert "http://127.0.0.1:7860" in code
     code = code.replace("http://127.0.0.1:7860", space.rstrip("/"))
-    script = tmp_path / "snippet"
     command = {"python": sys.executable, "javascript": "node", "sh": "sh"}[language]
-    if language == "javascript":
-        script = ROOT / ".cache/node/snippet.mjs"  # beside node_modules
+    script = tmp_path / ("snippet.mjs" if language == "javascript" else "snippet")
     script.write_text(code)
+    (tmp_path / "node_modules").symlink_to(ROOT / ".cache/node/node_modules")
     run = subprocess.run([command, script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     expected = reference({"python": "en_1", "javascript": "ja_1", "sh": "ja_2"}[language])
     if language == "sh":
@@ -268,31 +266,19 @@ def test_live_captions_refuse_what_makes_no_sense(space: str) -> None:
         httpx.delete(f"{space}live/{name}")
 
 
-def test_the_command_is_ready_soon_and_says_nothing_of_visitors(tmp_path: Path) -> None:
-    started = time.monotonic()
-    command = [sys.executable, "app.py", "--model", "phrasebook", "--port", "7990"]
-    log = (tmp_path / "log").open("w")
-    server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
-    try:
-        while True:
-            try:
-                if httpx.get("http://127.0.0.1:7990/healthz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < started + 90
-            time.sleep(0.2)
-        client = Client("http://127.0.0.1:7990/", verbose=False)
+def test_the_command_says_nothing_of_visitors(tmp_path: Path) -> None:
+    with running_space() as space:
+        client = Client(space.url, verbose=False)
         secret = tmp_path / "very-secret-name.flac"
         secret.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
         text = client.predict(handle_file(str(secret)), api_name="/translate")
         (tmp_path / "other-secret.wav").write_text("no sound")
         with pytest.raises(AppError):
             client.predict(handle_file(str(tmp_path / "other-secret.wav")), api_name="/translate")
-    finally:
-        server.terminate()
-        assert server.wait(timeout=10) is not None
-    words = (tmp_path / "log").read_text()
+        space.process.terminate()
+        assert space.process.wait(60) == 0
+        words = space.log.read_text()
+    assert f"ready at {space.url}" in words
     assert "secret" not in words
     assert text not in words
 

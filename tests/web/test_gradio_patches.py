@@ -7,7 +7,6 @@ web/gradio_patches.py: it says what the part is for.
 import ast
 import json
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from own_space import free_port
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import gradio_patches
@@ -93,9 +93,7 @@ class SmallPage:
         return gr.validate(True, "")
 
     def launch(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.demo.queue(max_size=100, api_open=False)
         self.admission.watch(self.demo)
         bound_records(self.demo)
