@@ -75,8 +75,27 @@ def test_segments_have_times_and_figures(client: Client) -> None:
     )
     first, second = data["segments"]
     assert 0 <= first["start"] < first["end"] <= second["start"] < second["end"]
-    assert data["tokens"] > 0
+    assert data["tokens"] == first["tokens"] + second["tokens"] > 0
+    assert data["rtfx"] == pytest.approx(data["duration"] / data["compute_seconds"], rel=1e-3)
     assert data["flags"] == first["flags"] == []
+
+
+def test_a_translation_has_one_json_form(client: Client, space: str) -> None:
+    answer = client.predict(clip("en_1"), "en2ja", api_name="/translate_segments")
+    path = client.predict(clip("en_1"), "en2ja", "json", api_name="/captions")
+    file = json.loads(Path(path).read_text("utf-8"))
+    talk = httpx.post(space + "live", params={"direction": "en2ja"}).json()["id"]
+    pcm = (load_audio(EXAMPLES / "en_1.flac") * 32767).astype("<i2").tobytes()
+    assert post(space, talk, pcm, seq=0, rate=16_000, last=1).status_code == 200
+    download = httpx.get(f"{space}live/{talk}/captions.json").json()
+    httpx.delete(f"{space}live/{talk}")
+    assert list(answer) == list(file) == list(download)
+    measured = ("compute_seconds", "rtfx")
+    assert [value for name, value in answer.items() if name not in measured] == [
+        value for name, value in file.items() if name not in measured
+    ]
+    assert list(answer["segments"][0]) == list(download["segments"][0])
+    assert download["text"] == answer["text"]
 
 
 @pytest.mark.parametrize("format", ["txt", "srt", "vtt", "tsv", "json"])
