@@ -15,6 +15,7 @@ import numpy as np
 
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
+from speech_translation.engine import Request
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import cut, find_segments
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
@@ -138,7 +139,7 @@ class Service:
         spans = sorted(find_segments(samples), key=lambda span: span.end - span.start)
         telling = [span for span in spans if span.end - span.start >= SAMPLE_RATE] or spans
         heard = self.loading.engine().generate(
-            [cut(samples, span) for span in telling[:1]], Direction.AUTO
+            Request([cut(samples, span) for span in telling[:1]], Direction.AUTO)
         )
         for hypothesis in heard:
             if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:

@@ -331,7 +331,7 @@ def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
     evil = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script><style>'
     hypothesis = Hypothesis(evil, Direction.EN_JA, 5, -0.1)
     monkeypatch.setattr(
-        LocalEngine, "generate", lambda _, batch, *__, **___: [hypothesis] * len(batch)
+        LocalEngine, "generate", lambda _, request: [hypothesis] * len(request.batch)
     )
     name = '<img src=x onerror="window.attacked=1"><b>'
     recording, notes = tmp_path / f"{name}.flac", tmp_path / f"{name}.wav"
