@@ -127,7 +127,7 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
     def run(
         path: str | None, asked: str, wanted_terms: str | None, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        """Fill the page while the recording is translated: changes by the part that they are of."""
+        """Translate the recording. Yields the changes of the page, by component, while it grows."""
         language = language_of(request)
         hidden, shown = gr.update(visible=HIDDEN), gr.update(visible=True)
         waiting = say(language, "waiting" if service.loading.finished else "loading")
@@ -174,7 +174,7 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
             yield {progress: html.status(str(error.message), "warning"), stop: hidden}
             raise
 
-    translation: dict[str, Any] = {
+    on_translate: dict[str, Any] = {
         "fn": run,
         "inputs": [audio, direction, terms],
         "outputs": [result, progress, stop, speak, switch, cost, player, details, table, files],
@@ -183,13 +183,13 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
         **admission.event_options,
     }
     at_once: dict[str, Any] = {"api_visibility": "private", "queue": False}
-    start.click(**translation)
-    switch.click(reverse, direction, direction, **at_once).then(**translation)
+    start.click(**on_translate)
+    switch.click(reverse, direction, direction, **at_once).then(**on_translate)
     stop.click(service.stop, **at_once)
     for example, button in buttons.items():
         chosen = (str(example.path), example.direction.value)
         button.click(lambda chosen=chosen: chosen, None, [audio, direction], **at_once).then(
-            **translation
+            **on_translate
         )
 
 

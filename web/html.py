@@ -1,4 +1,4 @@
-"""The pieces of HTML that the Space shows. Everything a model or a visitor wrote is escaped."""
+"""The HTML of the page. Text that a model or a visitor wrote is always escaped."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def segment_table(segments: Sequence[Segment], language: Language) -> str:
 
 
 def progress_bar(done: Seconds, total: Seconds, left: Seconds | None, language: Language) -> str:
-    """How far a recording is: seconds of audio done and in all, seconds of time left."""
+    """How far a recording is: seconds of audio done and in total, seconds of time left."""
     words = say(language, "working", done=clock(done), total=clock(total))
     if left is not None:
         joint = " · " if language is Language.ENGLISH else "・"
@@ -82,7 +82,7 @@ def status(message: str, kind: str = "note") -> str:
 
 
 def cost(translation: Translation, language: Language) -> str:
-    """What the translation took."""
+    """How long the recording is, and what its translation took."""
     words = say(
         language,
         "cost",
@@ -95,7 +95,7 @@ def cost(translation: Translation, language: Language) -> str:
 
 
 def live_captions(segments: Sequence[Segment], language: Language) -> list[dict[str, str]]:
-    """What the page needs of each fixed caption: time, text, its language, flags in words."""
+    """What the page shows of each finished caption: time, text, its language, flags in words."""
     return [
         {
             "time": clock(segment.start),

@@ -7,9 +7,9 @@
     DELETE /live/{id}
 
 Gradio's own microphone stream loses sound: it keeps only the newest chunk while the handler works,
-and drops those around start and stop. Here a chunk carries its number, is sent again until it is
-answered, and is taken once. The next one goes out with all that was said meanwhile, so a slow model
-makes captions late and loses nothing.
+and drops those around start and stop. Here each chunk has a number. The page sends it again until
+it is answered, and the server takes it once. The next chunk holds all that was said meanwhile, so
+with a slow model captions are late and nothing is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from web.html import live_captions
 from web.texts import interface_language, say
 
 IDLE_SECONDS = 120.0
-CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page sends what is longer in parts
+CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
 RATES = range(8_000, 192_001)
 
 
@@ -50,7 +50,7 @@ class Session:
         self.used = time.monotonic()
 
     def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
-        """Translate chunk `seq` (n,) unless it was taken before; False when one before it lacks."""
+        """Translate chunk `seq` (n,), once. False when a chunk before it is missing."""
         with self.lock:
             if seq > self.next_chunk:
                 return False
@@ -65,7 +65,7 @@ class Session:
             return True
 
     def captions(self, known: int, language: Language) -> dict[str, Any]:
-        """What the page shows: the fixed captions from number `known` on, and the growing line."""
+        """What the page shows: finished captions from number `known` on, and the growing line."""
         translator = self.translator
         return {
             "from": known,
@@ -77,7 +77,7 @@ class Session:
 
 
 class LiveSessions:
-    """All talks that are going on: at most `limit`, each forgotten when nobody asks for it."""
+    """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten."""
 
     def __init__(self, engine: Callable[[], Engine], limit: int) -> None:
         self._engine = engine
@@ -87,7 +87,7 @@ class LiveSessions:
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
-        """What to add to the web server."""
+        """The routes to add to the web server."""
         return (
             Route("/live", self._open, methods=["POST"]),
             Route("/live/{id}", self._chunk, methods=["POST"]),
