@@ -44,7 +44,6 @@ def sections() -> dict[str, str]:
     return {
         "published": quality_table(load(PUBLISHED)),
         "benchmark": score_table(load(RESULTS / "phrasebook_set.json")),
-        "benchmark-human": score_table(load(RESULTS / "human.json")),
     }
 
 

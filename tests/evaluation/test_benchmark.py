@@ -278,7 +278,7 @@ def test_what_is_missing_is_one_sentence(
 def test_two_files_of_one_system_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = ROOT / "evaluation" / "results" / "whisper-base-human.jsonl"
+    path = ROOT / "evaluation" / "results" / "whisper-base.jsonl"
     assert run.main(["score", str(path), str(path)]) == 1
     assert "--name" in capsys.readouterr().err
 
