@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evaluation.samples import read_samples
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import PHRASEBOOK, Engine, load_engine
 from speech_translation.segments import Samples, find_segments
@@ -172,13 +172,11 @@ def recordings(folder: Path | None = None) -> list[Path]:
 
 def right_texts() -> Iterator[tuple[str, Direction]]:
     """The references of the evaluation sets, and what was said, as text in its own language."""
+    back = {Direction.EN_JA: Direction.JA_EN, Direction.JA_EN: Direction.EN_JA}
     for name in ("human", "phrasebook"):
-        for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines():
-            row = json.loads(line)
-            direction = Direction(row["direction"])
-            back = {Direction.EN_JA: Direction.JA_EN, Direction.JA_EN: Direction.EN_JA}[direction]
-            yield row["reference"], direction
-            yield row["source"], back
+        for sample in read_samples(DATA / f"{name}.jsonl"):
+            yield sample.text, sample.direction
+            yield sample.transcript, back[sample.direction]
 
 
 def table(found: dict[str, Outcome]) -> str:

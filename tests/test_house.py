@@ -27,7 +27,7 @@ ROOMS = {
 STOREYS = [
     {"types", "errors", "text", "files"},
     {"audio", "segments"},
-    {"engine", "captions"},
+    {"engine", "captions", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},
     {"cli", "__init__"},

@@ -30,7 +30,7 @@ from speech_translation.errors import AudioError, EngineError, ModelError, Speec
 if TYPE_CHECKING:
     import torch
 
-    from training.data import Sample
+    from speech_translation.manifest import Sample
 
 _CURVE = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
 _GENERATION = "generation_config.json"
@@ -403,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
             help += " (default: %(default)s)"
         parser.add_argument(flag, help=help, **options)
 
-    add("--train", "manifest, see training/data.py", type=Path, required=True)
+    add("--train", "manifest, see speech_translation/manifest.py", type=Path, required=True)
     add("--output", "folder for checkpoints, model and loss curve", type=Path, required=True)
     add("--eval", "held-out manifest; without it the last checkpoint is kept", type=Path)
     add("--model", "base: a Hub id or a checkpoint folder", metavar="ID_OR_DIR")

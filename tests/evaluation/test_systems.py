@@ -202,8 +202,8 @@ def test_a_manifest_becomes_scores_for_each_direction(
     write_tone(tmp_path / "en.wav", 300, 0.6)
     write_tone(tmp_path / "ja.wav", 900, 1.1)
     samples = [
-        {"audio": "en.wav", "direction": "en2ja", "reference": "駅はどこですか？"},
-        {"audio": "ja.wav", "direction": "ja2en", "reference": "Good morning."},
+        {"audio": "en.wav", "direction": "en2ja", "text": "駅はどこですか？"},
+        {"audio": "ja.wav", "direction": "ja2en", "text": "Good morning."},
     ]
     manifest, output = tmp_path / "manifest.jsonl", tmp_path / "said.jsonl"
     manifest.write_text("\n".join(map(json.dumps, samples)), "utf-8")

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint
 
 from speech_translation.errors import AudioError, ModelError
+from speech_translation.manifest import ManifestError, Sample
 from speech_translation.types import Language
-from training.data import IGNORE, Collator, ManifestError, Sample
+from training.data import IGNORE, Collator
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
 BESIDE_THE_WEIGHTS = [
@@ -50,7 +51,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     other = {"ja": "漢字漢字漢字漢字", "en": "zqzqzqzqzqzq"}
     held_out = folder / "eval.jsonl"
     held_out.write_text(
-        "\n".join(json.dumps({**row, "text": other[row["target"]]}) for row in rows[::2])
+        "\n".join(json.dumps({**row, "text": other[row["target_lang"]]}) for row in rows[::2])
     )
     base = make_tiny_checkpoint(folder / "base")
     # transformers reads such a file and refuses to write it: a temperature without sampling.
