@@ -58,6 +58,7 @@ LIGHT = [
     "speech_translation/engine/local.py",
     "speech_translation/engine/prompt.py",
     "speech_translation/engine/remote.py",
+    "speech_translation/engine/tokenizer.py",
     "web/*.py",
 ]
 
