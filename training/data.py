@@ -272,17 +272,18 @@ def encode_example(
 class Collator:
     """Samples to one batch for the model, padded to the longest of it.
 
-    `bare` is the share of the samples without a context whose prompt has no system turn, so that
-    the model knows vLLM's prompt too. Which ones is a property of the sample: a run repeats itself.
+    `bare_prompts` is the share of the samples without a context whose prompt has no system turn, so
+    that the model knows vLLM's prompt too. Which ones is a property of the sample: a run repeats
+    itself.
 
     Raises:
         ModelError: the checkpoint's chat template gives another prompt than the one trained here.
     """
 
-    def __init__(self, processor: Any, bare: float = 0.0) -> None:
+    def __init__(self, processor: Any, bare_prompts: float = 0.0) -> None:
         self._extractor = processor.feature_extractor
         self._tokenizer = processor.tokenizer
-        self._bare = bare
+        self._bare_prompts = bare_prompts
         messages = [
             {"role": "system", "content": "context"},
             {"role": "user", "content": [{"type": "audio", "audio": ""}]},
@@ -349,4 +350,6 @@ class Collator:
         }
 
     def _is_bare(self, sample: Sample) -> bool:
-        return zlib.crc32(f"{_file(sample).name}\n{sample.text}".encode()) / 2**32 < self._bare
+        return (
+            zlib.crc32(f"{_file(sample).name}\n{sample.text}".encode()) / 2**32 < self._bare_prompts
+        )

@@ -279,7 +279,7 @@ def test_a_share_of_the_prompts_has_no_system_turn(processor: Any, tmp_path: Pat
     tokenizer = processor.tokenizer
 
     def bare(share: float) -> list[bool]:
-        rows = Collator(processor, bare=share)(samples)["input_ids"]
+        rows = Collator(processor, bare_prompts=share)(samples)["input_ids"]
         return ["system" not in tokenizer.decode(row) for row in rows]
 
     assert bare(0.0) == [False] * 80

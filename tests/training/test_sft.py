@@ -66,9 +66,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         learning_rate=5e-3,
         batch=4,
         accumulate=2,
-        every=7,
-        keep=9,
-        log=1,
+        evaluate_every=7,
+        checkpoints_kept=9,
+        log_every=1,
         workers=0,
     )
 
@@ -163,7 +163,7 @@ def test_how_an_update_is_cut_makes_no_difference(run: Path, recipe: Recipe) -> 
         batch=8,
         accumulate=1,
         gradient_checkpointing=True,
-        keep=1,
+        checkpoints_kept=1,
     )
     final = fine_tune(whole)
     for column, tolerance in (("loss", 2e-3), ("grad_norm", 2e-2)):
