@@ -45,7 +45,7 @@ phrasebook: $(SPEECH)/complete
 phrasebook-eval: .venv/dev
 	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(SPEECH_HUMAN),--other "$(SPEECH_HUMAN)") \
-	  --output examples/phrasebook.json --readme README.md
+	  --output phrasebook/figures.json --readme README.md
 
 $(SPEECH)/complete: .venv/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)

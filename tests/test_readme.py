@@ -37,7 +37,7 @@ def test_the_example_runs(
 
 
 def test_the_phrasebook_table_is_the_measured_one() -> None:
-    measured = json.loads((ROOT / "examples" / "phrasebook.json").read_text("utf-8"))
+    measured = json.loads((ROOT / "phrasebook" / "figures.json").read_text("utf-8"))
     assert section(README_SECTION) == table(measured)
 
 
