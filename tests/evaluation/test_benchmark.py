@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from evaluation import report, run
 from evaluation.chart import draw
-from evaluation.hypotheses import generate, read, read_times
+from evaluation.hypotheses import generate, read, read_times, times_path
 from evaluation.samples import DataError, read_samples
 from speech_translation.errors import EngineError
 from speech_translation.manifest import Sample
@@ -110,9 +111,20 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path, whole: bytes) -> None
     assert not engine.heard
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Here and in processes: threads wait longer for each other than so small a model takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_process_loses_and_repeats_nothing(tmp_path: Path) -> None:
     def command(output: str) -> list[str]:
-        options = ["--system", "phrasebook", "--data", str(TEST_SET), "--limit", "60"]
+        options = ["--system", "phrasebook", "--data", str(TEST_SET), "--limit", "24"]
         return [
             *(sys.executable, "-m", "evaluation.run", "generate", *options),
             *("--output", str(tmp_path / output)),
@@ -121,12 +133,12 @@ def test_a_killed_process_loses_and_repeats_nothing(tmp_path: Path) -> None:
     killed = tmp_path / "killed.jsonl"
     with subprocess.Popen(command("killed.jsonl"), cwd=ROOT) as process:
         deadline = time.monotonic() + 120
-        while not killed.exists() or killed.read_bytes().count(b"\n") < 10:
+        while not killed.exists() or killed.read_bytes().count(b"\n") < 6:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert killed.read_bytes().count(b"\n") < 61
+    assert killed.read_bytes().count(b"\n") < 25
     for output in ("killed.jsonl", "whole.jsonl"):
         assert run.main(command(output)[3:]) == 0
     assert killed.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -206,18 +218,34 @@ def test_flags_are_kept(tmp_path: Path) -> None:
     assert read(path)[1][0].flags == ["low_confidence", "repeated"]
 
 
-def test_the_clock_leaves_the_first_call_out(tmp_path: Path) -> None:
+def test_every_call_is_timed(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     generate(tones(30), Lengths(), HEADER, path, 1)
     calls = read_times(path)
-    assert len(calls) == 30
-    measured = run.speed(path)
-    assert measured is not None
-    seconds = sum(call.seconds for call in calls[1:])
-    assert measured["calls"] == 29
-    assert measured["tokens_per_second"] == pytest.approx(29 * 2 / seconds)
-    assert measured["rtfx"] == pytest.approx(sum(c.audio_seconds for c in calls[1:]) / seconds)
-    assert measured["p50_seconds"] <= measured["p95_seconds"] <= measured["p99_seconds"]
+    assert [(call.batch, call.samples, call.tokens) for call in calls] == [
+        (i, 1, 2) for i in range(30)
+    ]
+    assert calls[5].audio_seconds == pytest.approx(8005 / SAMPLE_RATE)
+
+
+def test_the_clock_leaves_the_first_call_out(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    calls = [(50.0, 9), *((seconds, 12) for seconds in (1.0, 2.0, 3.0, 4.0, 5.0))]
+    rows = [
+        {"batch": i, "samples": 1, "audio_seconds": 30.0, "seconds": seconds, "tokens": tokens}
+        for i, (seconds, tokens) in enumerate(calls)
+    ]
+    times_path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert run.speed(path) == pytest.approx(
+        {
+            "calls": 5,
+            "tokens_per_second": 60 / 15,
+            "rtfx": 150 / 15,
+            "p50_seconds": 3.0,
+            "p95_seconds": 4.8,
+            "p99_seconds": 4.96,
+        }
+    )
 
 
 def test_other_weights_are_another_revision(tmp_path: Path) -> None:
