@@ -38,8 +38,8 @@ def build(folder: Path = FOLDER) -> Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tokenizer = _tokenizer()
-    config = _config()
+    tokenizer = full_tokenizer()
+    config = full_config()
     _write_weights(config, partial)
     _write_processor(tokenizer, partial)
     config.save_pretrained(partial)
@@ -48,7 +48,8 @@ def build(folder: Path = FOLDER) -> Path:
     return folder
 
 
-def _config() -> Any:
+def full_config() -> Any:
+    """The published configuration of Qwen3-ASR-1.7B, as a `Qwen3ASRConfig`."""
     from qwen_asr.core.transformers_backend import Qwen3ASRConfig
 
     ids = {token: number for number, token in ADDED.items()}
@@ -136,7 +137,7 @@ def _write_weights(config: Any, folder: Path) -> None:
     replace_file(folder / "model.safetensors.index.json", json.dumps(index))
 
 
-def _tokenizer() -> Any:
+def full_tokenizer() -> Any:
     """Qwen's byte-level BPE, its merges found again from the ranks of its tokens."""
     from tokenizers import AddedToken, models
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
