@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import (
@@ -12,9 +10,10 @@ from speech_translation.engine.checkpoint import (
     choose_device,
     choose_precision,
     locate,
-    need_memory,
+    require_memory,
 )
 from speech_translation.engine.local import LocalEngine
+from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.errors import ModelError, first_words
 
 
@@ -31,27 +30,28 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     precision = choose_precision(precision, chosen)
     folder = locate(model)
     if chosen == "cpu":
-        need_memory(model, folder, precision)
+        require_memory(model, folder, precision)
     try:
-        _lighten_imports()
-        import qwen_asr
+        skip_unused_imports()
         from transformers import AutoProcessor
         from transformers.utils import is_flash_attn_2_available
 
         from speech_translation.engine.attention import encode_together, set_encoder_window
         from speech_translation.engine.generation import LastPosition
-        from speech_translation.engine.prefix_cache import RememberedPrompt, RememberedWindows
+        from speech_translation.engine.prefix_cache import EncoderCache, PromptCache
 
         if chosen == "cpu" and precision in ("float32", "int8"):
-            from speech_translation.engine.cpu.layer import step_layers
+            from speech_translation.engine.cpu.layer import compile_layers
             from speech_translation.engine.cpu.weights import load_narrow
 
             lean = load_narrow(folder, int8=precision == "int8")
-            step_layers(lean.thinker.model)
-            asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
+            compile_layers(lean.thinker.model)
+            asr = wrap(lean)
         else:
+            from qwen_asr import Qwen3ASRModel
+
             flash = chosen.startswith("cuda") and is_flash_attn_2_available()
-            asr = qwen_asr.Qwen3ASRModel.from_pretrained(
+            asr = Qwen3ASRModel.from_pretrained(
                 str(folder),
                 dtype=getattr(torch, precision),
                 device_map=chosen,
@@ -62,10 +62,10 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)
         if windowed:
-            asr.model.thinker.audio_tower = RememberedWindows(asr.model.thinker.audio_tower)
+            asr.model.thinker.audio_tower = EncoderCache(asr.model.thinker.audio_tower)
             if chosen != "cpu":
                 encode_together(asr.model.thinker)
-        RememberedPrompt(asr.model.thinker.model)
+        PromptCache(asr.model.thinker.model)
         asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
         asr.model.eval()
         return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))
@@ -86,20 +86,3 @@ def _batch_size(device: str, folder: Path) -> int:
     if device != "cpu":
         return 8
     return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
-
-
-def _lighten_imports() -> None:
-    """Keep out what qwen_asr and transformers import and this does not use, half of the time.
-
-    nagisa belongs to the aligner: `import nagisa` now loads it when it is used. scikit-learn, which
-    is here for librosa, serves transformers for assisted generation.
-    """
-    from transformers.utils import import_utils
-
-    import_utils._sklearn_available = False
-    spec = importlib.util.find_spec("nagisa")
-    if "nagisa" in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["nagisa"])

@@ -14,6 +14,7 @@ from phrasebook import train
 from phrasebook.held_out import TEST_SET, read_test_set
 from phrasebook.synthesis import ClipWriter, Job, load_clips
 from speech_translation import Direction, Language, load_engine
+from speech_translation.engine import Request
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def test_training_learns_goes_on_and_leaves_a_checkpoint(speech: Path, tmp_path:
     engine = load_engine(str(output), "cpu")
     (clip, *_) = load_clips(speech)
     samples = clip.samples.astype(np.float32) / 32768
-    assert len(engine.generate([samples], Direction.EN_JA)) == 1
+    assert len(engine.generate(Request([samples], Direction.EN_JA))) == 1
 
     train.train(speech, work, output, steps=28, seed=1, workers=1)  # from the state of step 24
     again = losses(work)
