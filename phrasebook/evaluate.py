@@ -1,6 +1,6 @@
 """Measure the phrasebook checkpoint on sentences, voices and a speaking rate it never saw.
 
-    python -m phrasebook.evaluate --other RECORDINGS
+    python -m phrasebook.evaluate
 
 Prints the table of docs/results.md; `--document` and `--output` keep it and the figures. The speech
 is that of `phrasebook.held_out`.
@@ -104,7 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="phrasebook.evaluate", description=__doc__)
     parser.add_argument("--model", default="phrasebook")
     parser.add_argument("--test-set", type=Path, default=TEST_SET)
-    parser.add_argument("--other", type=Path, help="folder of speech outside the phrasebook")
+    parser.add_argument(
+        "--other",
+        type=Path,
+        default=os.environ.get("SPEECH_HUMAN") or None,
+        help="folder of speech outside the phrasebook (default: SPEECH_HUMAN, if it is set)",
+    )
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
     parser.add_argument("--document", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args(argv)

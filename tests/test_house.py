@@ -27,7 +27,7 @@ ROOMS = {
 STOREYS = [
     {"types", "errors", "text", "files"},
     {"audio", "segments"},
-    {"engine", "captions"},
+    {"engine", "captions", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},
     {"cli", "__init__"},
@@ -66,6 +66,7 @@ LIGHT = [
     "speech_translation/engine/local.py",
     "speech_translation/engine/prompt.py",
     "speech_translation/engine/remote.py",
+    "speech_translation/engine/tokenizer.py",
     "web/*.py",
 ]
 

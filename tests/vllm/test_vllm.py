@@ -19,10 +19,11 @@ import inference
 from app import build_page
 from evaluation import run
 from evaluation.hypotheses import read
-from evaluation.samples import Sample, read_manifest
+from evaluation.samples import read_samples
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
+from speech_translation.manifest import Sample
 from speech_translation.translate import translate
 from speech_translation.types import Direction
 from web.server import launch
@@ -99,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def samples() -> list[Sample]:
     """The phrasebook's test set."""
-    return list(read_manifest(ROOT / "evaluation" / "data" / "phrasebook.jsonl"))
+    return list(read_samples(ROOT / "evaluation" / "data" / "phrasebook.jsonl"))
 
 
 @pytest.mark.parametrize("name", CLIPS)
