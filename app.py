@@ -45,6 +45,7 @@ from starlette.routing import Route
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, cues, write
 from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.engine import Request as EngineRequest
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import cut, find_segments
@@ -298,7 +299,7 @@ class Service:
         spans = sorted(find_segments(samples), key=lambda span: span.end - span.start)
         telling = [span for span in spans if span.end - span.start >= SAMPLE_RATE] or spans
         heard = self.loading.engine().generate(
-            [cut(samples, span) for span in telling[:1]], Direction.AUTO
+            EngineRequest([cut(samples, span) for span in telling[:1]], Direction.AUTO)
         )
         for hypothesis in heard:
             if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.samples import DataError, Sample
-from speech_translation.engine import Engine
+from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError
 from speech_translation.segments import cut, find_segments
 from speech_translation.types import (
@@ -164,7 +164,7 @@ def _translate(
     calls = []
     for asked, waiting in pieces.items():
         start = time.perf_counter()
-        hypotheses = engine.generate([sound for _, _, sound in waiting], asked)
+        hypotheses = engine.generate(Request([sound for _, _, sound in waiting], asked))
         seconds = time.perf_counter() - start
         calls.append(
             Call(

@@ -16,10 +16,11 @@ from speech_translation.engine import (
     PHRASEBOOK,
     PUBLISHED_MODEL,
     Engine,
+    Request,
     load_engine,
 )
 from speech_translation.engine.checkpoint import choose_device, choose_precision
-from speech_translation.engine.prompt import doubts
+from speech_translation.engine.prompt import flags_for
 from speech_translation.errors import ModelError, first_words
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
@@ -56,25 +57,24 @@ class Rival(ABC):
                 "folder with --model, or check the network."
             ) from error
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **_: object
-    ) -> list[Hypothesis]:
-        """Translate segments, float32 (n,) at 16 kHz; other options do not apply.
+    def generate(self, request: Request) -> list[Hypothesis]:
+        """Translate the segments of a request; its other options do not apply.
 
         Raises ModelError for a direction that the system does not have.
         """
         import torch
 
+        direction = request.direction
         if direction not in self.directions:
             raise ModelError(f"{self.description} does not translate {direction.value}.")
         with torch.inference_mode():
-            replies = self._reply(list(batch), direction)
+            replies = self._reply(list(request.batch), direction)
         return [
             Hypothesis(
                 text.strip(),
                 direction,
                 tokens,
-                flags=doubts(text.strip(), direction, truncated=tokens == self.max_new_tokens),
+                flags=flags_for(text.strip(), direction, truncated=tokens == self.max_new_tokens),
             )
             for text, tokens in replies
         ]

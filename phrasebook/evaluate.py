@@ -23,7 +23,7 @@ import numpy as np
 from phrasebook.held_out import SETS, TEST_SET, read_test_set
 from phrasebook.synthesis import Clip
 from speech_translation.audio import EXTENSIONS, load_audio
-from speech_translation.engine import Engine, load_engine
+from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.files import replace_file, replace_section
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
@@ -42,7 +42,7 @@ def hypotheses(engine: Engine, clips: Sequence[Clip], direction: Direction) -> l
     heard = []
     for first in range(0, len(clips), BATCH):
         batch = [clip.samples.astype(np.float32) / 32768 for clip in clips[first : first + BATCH]]
-        heard += engine.generate(batch, direction)
+        heard += engine.generate(Request(batch, direction))
     return heard
 
 

@@ -11,7 +11,7 @@ Nothing heavy is imported before a model is loaded.
 
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Cue, Format, cues, render, write
-from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request, load_engine
 from speech_translation.errors import (
     AudioError,
     EngineError,
@@ -49,6 +49,7 @@ __all__ = [
     "Language",
     "LiveTranslator",
     "ModelError",
+    "Request",
     "Seconds",
     "Segment",
     "Span",

@@ -26,8 +26,7 @@ from typing import Any
 
 from speech_translation.audio import MAX_SECONDS, find_recordings
 from speech_translation.captions import Format, write
-from speech_translation.engine import Engine
-from speech_translation.engine.prompt import Cancelled
+from speech_translation.engine.base import Cancelled, Engine
 from speech_translation.errors import AudioError, SpeechTranslationError, first_words
 from speech_translation.files import remove_leftovers, sync_folder, unwritable
 from speech_translation.translate import translate

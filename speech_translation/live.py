@@ -17,7 +17,7 @@ from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
 from speech_translation.segments import Samples, SpeechStream, Utterance
 from speech_translation.text import JAPANESE
-from speech_translation.translate import SPOILT, Run, common_direction
+from speech_translation.translate import RETRY_FLAGS, Session, common_direction
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
 # What settles as one: a kana or kanji, or a word of another script, and the space after it.
@@ -54,7 +54,7 @@ class LiveTranslator:
         """
         self.segments: tuple[Segment, ...] = ()
         self._asked = direction
-        self._run = Run(engine, direction, context)
+        self._session = Session(engine, direction, context)
         self._batch_size = engine.batch_size
         self._partial_every = partial_every
         self._clock = clock
@@ -160,7 +160,7 @@ class LiveTranslator:
         while self._ended:
             batch = self._ended[: self._batch_size]
             began = self._clock()
-            self.segments += tuple(self._run.batch(batch))
+            self.segments += tuple(self._session.batch(batch))
             self._note_cost(began, batch)
             self._line = _Line()
             self._windows = 0
@@ -183,11 +183,11 @@ class LiveTranslator:
         expected = max(0.0, late) + cost * min(1.0, seconds / length)
         if seconds < self._partial_every or expected > self._partial_every:
             return
-        (hypothesis,) = self._run.generate([utterance])
+        (hypothesis,) = self._session.generate([utterance])
         self._note_cost(began, [utterance])
         self._line_span = utterance.span
         self._line_due = began + max(self._partial_every, 2 * self._cost[0])
-        if not hypothesis.flags & SPOILT:
+        if not hypothesis.flags & RETRY_FLAGS:
             self._line.renew(hypothesis.text)
 
     def _work_ahead(self) -> None:
@@ -198,7 +198,7 @@ class LiveTranslator:
         closed = int((_seconds([utterance]) - _CLOSED) // WINDOW)
         if closed > self._windows:
             self._windows = closed
-            self._run.prepare(utterance)
+            self._session.prefill(utterance)
 
     def _note_cost(self, began: Seconds, utterances: list[Utterance]) -> None:
         self._cost = self._clock() - began, _seconds(utterances)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, TypedDict, Unpack
 
 import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
-from speech_translation.engine import Engine, WorksAhead
-from speech_translation.engine.prompt import Cancelled
+from speech_translation.engine.base import Cancelled, Engine, Prefills, Request
 from speech_translation.segments import Utterance, cut, find_segments
 from speech_translation.text import echoed
 from speech_translation.types import (
@@ -27,46 +26,52 @@ from speech_translation.types import (
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
 Progress = Callable[[Seconds, Seconds], None]
+OnSpan = Callable[[Span, str], None]
 
-SPOILT = frozenset({Flag.REPEATED, Flag.TRUNCATED})
+RETRY_FLAGS = frozenset({Flag.REPEATED, Flag.TRUNCATED})
 """Flags of a text that is not worth showing if there is a better one."""
 
 _RETRY_PENALTY = 1.15
 _RETRY_SHORTEST: Seconds = 2.0
 
 
+class Options(TypedDict, total=False):
+    """What `translate` and `iter_translate` may be told beside a recording and its direction."""
+
+    context: str
+    """Names and terms that may occur."""
+
+    batch_size: int | None
+    """Segments at a time; None for what suits the engine."""
+
+    max_seconds: Seconds
+    """A longer recording is refused."""
+
+    progress: Progress | None
+    """Hears `(done, total)`, seconds of audio."""
+
+    on_text: OnSpan | None
+    """Hears `(span, text)` while the text of a span grows."""
+
+    cancelled: Cancelled | None
+    """Asked before every token."""
+
+
 def translate(
     source: Source,
     engine: Engine,
     direction: Direction = Direction.AUTO,
-    *,
-    context: str = "",
-    batch_size: int | None = None,
-    max_seconds: Seconds = MAX_SECONDS,
-    progress: Progress | None = None,
-    on_text: Callable[[Span, str], None] | None = None,
-    cancelled: Cancelled | None = None,
+    **options: Unpack[Options],
 ) -> Translation:
     """Translate a recording: a path, bytes, an open file, or float32 samples (n,) at 16 kHz.
 
-    The parameters are those of `iter_translate`. Once cancelled, the result holds the segments
-    that were finished. Raises AudioError for a recording that cannot be read or is longer than
+    `options` are those of `Options`. Once cancelled, the result holds the segments that were
+    finished. Raises AudioError for a recording that cannot be read or is longer than
     `max_seconds`, EngineError when the engine fails.
     """
     start = time.monotonic()
-    samples = source if isinstance(source, np.ndarray) else load_audio(source, max_seconds)
-    segments = tuple(
-        iter_translate(
-            samples,
-            engine,
-            direction,
-            context=context,
-            batch_size=batch_size,
-            progress=progress,
-            on_text=on_text,
-            cancelled=cancelled,
-        )
-    )
+    samples = _samples(source, options)
+    segments = tuple(iter_translate(samples, engine, direction, **options))
     return Translation(
         segments=segments,
         direction=common_direction(segments, direction),
@@ -80,30 +85,30 @@ def iter_translate(
     source: Source,
     engine: Engine,
     direction: Direction = Direction.AUTO,
-    *,
-    context: str = "",
-    batch_size: int | None = None,
-    max_seconds: Seconds = MAX_SECONDS,
-    progress: Progress | None = None,
-    on_text: Callable[[Span, str], None] | None = None,
-    cancelled: Cancelled | None = None,
+    **options: Unpack[Options],
 ) -> Iterator[Segment]:
     """Yield the segments of a recording in order, each as soon as it is translated.
 
     `direction` AUTO lets the model name its target until the first confident segment; from there
-    on that direction is kept. `context` holds names and terms. `progress(done, total)` counts
-    seconds of audio. `on_text(span, text)` hears of text while it grows. `cancelled()` is asked
-    before every token; once true nothing more is yielded.
+    on that direction is kept. Once cancelled, nothing more is yielded. Raises what `translate`
+    raises.
     """
-    samples = source if isinstance(source, np.ndarray) else load_audio(source, max_seconds)
+    samples = _samples(source, options)
     total = len(samples) / SAMPLE_RATE
     spans = find_segments(samples)
-    size = batch_size or engine.batch_size
-    run = Run(engine, direction, context, on_text, cancelled)
+    size = options.get("batch_size") or engine.batch_size
+    progress = options.get("progress")
+    session = Session(
+        engine,
+        direction,
+        options.get("context", ""),
+        options.get("on_text"),
+        options.get("cancelled"),
+    )
     for first in range(0, len(spans), size):
         batch = spans[first : first + size]
-        yield from run.batch([Utterance(span, cut(samples, span)) for span in batch])
-        if run.stopped:
+        yield from session.batch([Utterance(span, cut(samples, span)) for span in batch])
+        if session.stopped:
             return
         if progress is not None:
             progress(batch[-1].seconds[1], total)
@@ -111,7 +116,7 @@ def iter_translate(
         progress(total, total)
 
 
-class Run:
+class Session:
     """One recording, or one talk, on its way through the engine.
 
     `direction` is what was asked for; AUTO gives way to what the first confident segment names.
@@ -122,7 +127,7 @@ class Run:
         engine: Engine,
         direction: Direction,
         context: str = "",
-        on_text: Callable[[Span, str], None] | None = None,
+        on_text: OnSpan | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
         self.direction = direction
@@ -154,7 +159,7 @@ class Run:
                 hypotheses[i] = hypothesis
         for utterance, hypothesis in zip(utterances, hypotheses, strict=True):
             results = [(utterance.span, hypothesis)]
-            if hypothesis.flags & SPOILT and not self.stopped:
+            if hypothesis.flags & RETRY_FLAGS and not self.stopped:
                 results = self._retry(utterance) or results
             for span, result in results:
                 if self.stopped:
@@ -173,14 +178,14 @@ class Run:
                 for part in found
             ] or parts
         again = self.generate(parts, _RETRY_PENALTY)
-        if any(hypothesis.flags & SPOILT for hypothesis in again):
+        if any(hypothesis.flags & RETRY_FLAGS for hypothesis in again):
             return []
         return [(part.span, hypothesis) for part, hypothesis in zip(parts, again, strict=True)]
 
-    def prepare(self, utterance: Utterance) -> None:
-        """Begin to work on an utterance that still grows, where the engine can."""
-        if isinstance(self._engine, WorksAhead):
-            self._engine.prepare(utterance.samples, self.direction, context=self._context)
+    def prefill(self, utterance: Utterance) -> None:
+        """Read the beginning of an utterance that still grows, where the engine can."""
+        if isinstance(self._engine, Prefills):
+            self._engine.prefill(Request([utterance.samples], self.direction, self._context))
 
     def generate(
         self, utterances: Sequence[Utterance], repetition_penalty: float = 1.0
@@ -194,12 +199,14 @@ class Run:
                 listener(utterances[index].span, text)
 
         return self._engine.generate(
-            [utterance.samples for utterance in utterances],
-            self.direction,
-            context=self._context,
-            repetition_penalty=repetition_penalty,
-            on_text=on_text,
-            cancelled=self._cancelled,
+            Request(
+                [utterance.samples for utterance in utterances],
+                self.direction,
+                self._context,
+                repetition_penalty,
+                on_text,
+                self._cancelled,
+            )
         )
 
     def _segment(self, span: Span, hypothesis: Hypothesis) -> Segment:
@@ -216,6 +223,12 @@ class Run:
             hypothesis.tokens,
             hypothesis.mean_logprob,
         )
+
+
+def _samples(source: Source, options: Options) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return source
+    return load_audio(source, options.get("max_seconds", MAX_SECONDS))
 
 
 def _confident_direction(hypotheses: Sequence[Hypothesis]) -> Direction:

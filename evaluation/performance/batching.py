@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import PHRASEBOOK, Engine, load_engine
+from speech_translation.engine import PHRASEBOOK, Engine, Request, load_engine
 from speech_translation.segments import cut, find_segments
 from speech_translation.types import Direction, Seconds
 
@@ -29,7 +29,7 @@ def seconds_per_segment(engine: Engine, segments: Sequence[np.ndarray], size: in
     """Time to translate `segments`, each float32 (n,) at 16 kHz, `size` at a time, for each."""
     start = time.perf_counter()
     for first in range(0, len(segments), size):
-        engine.generate(segments[first : first + size], Direction.AUTO)
+        engine.generate(Request(segments[first : first + size], Direction.AUTO))
     return (time.perf_counter() - start) / len(segments)
 
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     segments = [cut(samples, span) for span in find_segments(samples)]
     engine = load_engine(options.model, options.device, precision=options.precision)
     print(f"{engine.description}, {len(segments)} segments", file=sys.stderr)
-    engine.generate(segments[:1], Direction.AUTO)  # warm
+    engine.generate(Request(segments[:1], Direction.AUTO))  # warm
     times: dict[int, list[Seconds]] = {size: [] for size in SIZES}
     for _ in range(options.rounds):
         for size in SIZES:

@@ -18,12 +18,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import PHRASEBOOK, Engine, load_engine
+from speech_translation.engine import PHRASEBOOK, Engine, Request, load_engine
 from speech_translation.live import LiveTranslator
 from speech_translation.segments import Samples
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds, Segment
@@ -85,12 +84,10 @@ class _TimedEngine:
         self.batch_size = engine.batch_size
         self.seconds: Seconds = 0.0
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **options: Any
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         began = time.perf_counter()
         try:
-            return self._engine.generate(batch, direction, **options)
+            return self._engine.generate(request)
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -116,7 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--chunk", type=float, default=0.5, help="seconds (%(default)s)")
     options = parser.parse_args(argv)
     engine = load_engine(options.model, options.device)
-    engine.generate([np.zeros(SAMPLE_RATE, np.float32)], Direction.AUTO)  # the first is slower
+    engine.generate(
+        Request([np.zeros(SAMPLE_RATE, np.float32)], Direction.AUTO)
+    )  # the first is slower
     print(f"{engine.description}, chunks of {options.chunk:g} s at {MICROPHONE_RATE} Hz")
     print("recording  captions  median  max  resampling and detection")
     for recording in options.recordings:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evaluation.samples import read_manifest
-from speech_translation.engine import PHRASEBOOK, load_engine
+from speech_translation.engine import PHRASEBOOK, Request, load_engine
 from speech_translation.engine.local import LocalEngine
 from speech_translation.types import Direction
 
@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     samples = list(read_manifest(options.data))
     for direction in (Direction.EN_JA, Direction.JA_EN):
         chosen = [sample for sample in samples if sample.direction is direction]
-        texts = [[e.generate([s.load()], direction)[0].text for s in chosen] for e in engines]
+        texts = [
+            [e.generate(Request([s.load()], direction))[0].text for s in chosen] for e in engines
+        ]
         references = [sample.reference for sample in chosen]
         tokenizer = engines[0].asr.processor.tokenizer  # type: ignore[attr-defined]
         ids = [[tokenizer(text).input_ids for text in column] for column in texts]

@@ -31,7 +31,7 @@ from evaluation.performance.full_size import FOLDER, build
 from evaluation.performance.machine import best, memory_speed, product_speed
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, render
-from speech_translation.engine import load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.engine.local import LocalEngine
 from speech_translation.files import replace_file, replace_section
 from speech_translation.translate import translate
@@ -102,7 +102,7 @@ class Runner:
         # Never the same twice: what is known already would not be worked on.
         noise = self._noise.normal(0, 0.1, (clips, seconds * SAMPLE_RATE)).astype(np.float32)
         if heard:
-            self._engine.prepare(noise[0, : round(heard * SAMPLE_RATE)], Direction.EN_JA)
+            self._engine.prefill(Request([noise[0, : round(heard * SAMPLE_RATE)]], Direction.EN_JA))
         self._starts.clear()
         self._encoded = 0.0
         began = time.perf_counter()
@@ -112,7 +112,7 @@ class Runner:
                 self.asr.transcribe(audio=(clip, SAMPLE_RATE), language="Japanese")
         else:
             self._engine.fixed_tokens = tokens
-            self._engine.generate(list(noise), Direction.EN_JA)
+            self._engine.generate(Request(list(noise), Direction.EN_JA))
         whole = time.perf_counter() - began
         steps = [b - a for a, b in pairwise(self._starts)]
         assert len(self._starts) == tokens * (clips if self.name == "baseline" else 1)
@@ -226,11 +226,9 @@ class _Mute:
     description = "nothing"
     batch_size = 4
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **_: Any
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         said = "駅へはまっすぐ行ってください。" * 4
-        return [Hypothesis(said, Direction.EN_JA, 60, -0.1, frozenset())] * len(batch)
+        return [Hypothesis(said, Direction.EN_JA, 60, -0.1, frozenset())] * len(request.batch)
 
 
 def decoder_parameters(folder: Path) -> int:

@@ -13,7 +13,8 @@ from speech_translation.engine.base import (
     PUBLISHED_MODEL,
     WINDOW,
     Engine,
-    WorksAhead,
+    Prefills,
+    Request,
 )
 
 __all__ = [
@@ -22,7 +23,8 @@ __all__ = [
     "PUBLISHED_MODEL",
     "WINDOW",
     "Engine",
-    "WorksAhead",
+    "Prefills",
+    "Request",
     "load_engine",
 ]
 

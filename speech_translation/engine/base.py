@@ -1,20 +1,49 @@
-"""The engine seam: segments of audio in, hypotheses out."""
+"""The engine seam: a request with segments of audio goes in, hypotheses come out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from speech_translation.engine.prompt import Cancelled, OnText
 from speech_translation.types import Direction, Hypothesis, Seconds
 
 PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 WINDOW: Seconds = 8.0
-"""What the audio encoder hears at a time; closed as soon as the frame after it is there."""
+"""The audio encoder's attention window; it is complete once the mel frame after it is there."""
+
+OnText = Callable[[int, str], None]
+"""Hears the text of a segment, by its index in the batch, while the text grows."""
+
+Cancelled = Callable[[], bool]
+"""Asked before every token; once it is true the generation ends."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One call of an engine."""
+
+    batch: Sequence[np.ndarray]
+    """Segments of audio, float32 (n,) at 16 kHz, 0.5 to 30 s each."""
+
+    direction: Direction = Direction.AUTO
+    context: str = ""
+    """Names and terms that may occur."""
+
+    repetition_penalty: float = 1.0
+    """1 leaves the scores alone (Keskar et al. 2019, arXiv 1909.05858)."""
+
+    on_text: OnText | None = None
+    cancelled: Cancelled | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the caller has given up."""
+        return self.cancelled is not None and self.cancelled()
 
 
 class Engine(Protocol):
@@ -28,32 +57,20 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """How many segments at a time suit this engine."""
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        context: str = "",
-        repetition_penalty: float = 1.0,
-        on_text: OnText | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> list[Hypothesis]:
-        """Translate each segment of `batch`, float32 (n,) at 16 kHz, 0.5 to 30 s.
-
-        `context` holds names and terms. `on_text(index, text)` is called as text grows.
-        `cancelled()` is asked before every token; once true, what there is comes back.
+    def generate(self, request: Request) -> list[Hypothesis]:
+        """Translate each segment of a request. Once cancelled, what there is comes back.
 
         Raises EngineError when the engine fails.
         """
 
 
 @runtime_checkable
-class WorksAhead(Protocol):
+class Prefills(Protocol):
     """An engine that can begin before a segment is complete."""
 
-    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
-        """Work on the beginning of a segment, float32 (n,), that is still growing.
+    def prefill(self, request: Request) -> None:
+        """Encode and read the beginning of the one segment of `request`, which still grows.
 
-        There is something new to work on after each `WINDOW`. What is generated later is the same
-        and takes less. Does nothing while the engine is busy.
+        There is something new to read after each `WINDOW`. The hypothesis of the whole segment is
+        the same and takes less time. Does nothing while the engine is busy.
         """

@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-import numpy as np
-
-from speech_translation.engine.base import Engine, WorksAhead
-from speech_translation.engine.prompt import Cancelled, OnText
-from speech_translation.types import Direction, Flag, Hypothesis
+from speech_translation.engine.base import Engine, Prefills, Request
+from speech_translation.types import Flag, Hypothesis
 
 _ASKED_EVERY = 0.1  # seconds between two looks at whether a caller has given up
 
@@ -21,26 +18,18 @@ _ASKED_EVERY = 0.1  # seconds between two looks at whether a caller has given up
 class _Call:
     """One caller's `generate`, until it is answered."""
 
-    batch: Sequence[np.ndarray]
-    direction: Direction
-    context: str
-    repetition_penalty: float
-    on_text: OnText | None
-    cancelled: Cancelled | None
+    request: Request
     answered: threading.Event = field(default_factory=threading.Event)
     hypotheses: list[Hypothesis] = field(default_factory=list)
     error: BaseException | None = None
 
-    @property
-    def given_up(self) -> bool:
-        return self.cancelled is not None and self.cancelled()
-
     def goes_with(self, other: _Call) -> bool:
         """Whether one generation can serve both."""
-        return (self.direction, self.context, self.repetition_penalty) == (
-            other.direction,
-            other.context,
-            other.repetition_penalty,
+        mine, theirs = self.request, other.request
+        return (mine.direction, mine.context, mine.repetition_penalty) == (
+            theirs.direction,
+            theirs.context,
+            theirs.repetition_penalty,
         )
 
 
@@ -81,33 +70,24 @@ class SharedEngine:
         """How many segments at a time suit the engine."""
         return self._engine.batch_size
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        context: str = "",
-        repetition_penalty: float = 1.0,
-        on_text: OnText | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         """See `Engine.generate`. Who gives up is answered at once, with empty hypotheses."""
-        call = _Call(batch, direction, context, repetition_penalty, on_text, cancelled)
+        call = _Call(request)
         with self._changed:
             self._waiting.append(call)
             self._changed.notify()
         while not call.answered.wait(_ASKED_EVERY):
-            if call.given_up:
+            if call.request.abandoned:
                 flags = frozenset({Flag.TRUNCATED})
-                return [Hypothesis("", direction, 0, 0.0, flags) for _ in batch]
+                return [Hypothesis("", request.direction, 0, 0.0, flags) for _ in request.batch]
         if call.error is not None:
             raise call.error
         return call.hypotheses
 
-    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
-        """See `WorksAhead.prepare`; those who wait go first."""
-        if isinstance(self._engine, WorksAhead) and not self._waiting:
-            self._engine.prepare(samples, direction, context=context)
+    def prefill(self, request: Request) -> None:
+        """See `Prefills.prefill`; those who wait go first."""
+        if isinstance(self._engine, Prefills) and not self._waiting:
+            self._engine.prefill(request)
 
     def _serve(self) -> None:
         while not self._closed:
@@ -126,32 +106,30 @@ class SharedEngine:
         """The call that has waited longest, and those that can go with it."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            self._waiting = deque(call for call in self._waiting if not call.given_up)
+            self._waiting = deque(call for call in self._waiting if not call.request.abandoned)
             calls, left, room = list[_Call](), deque[_Call](), self.batch_size
             for call in self._waiting:
-                joins = not calls or (len(call.batch) <= room and call.goes_with(calls[0]))
+                joins = not calls or (len(call.request.batch) <= room and call.goes_with(calls[0]))
                 (calls if joins else left).append(call)
-                room -= len(call.batch) if joins else 0
+                room -= len(call.request.batch) if joins else 0
             self._waiting = left
             return calls
 
     def _generate(self, calls: Sequence[_Call]) -> None:
-        first = calls[0]
-        begins = [0, *accumulate(len(call.batch) for call in calls)]
-        owners = [(call, i) for call in calls for i in range(len(call.batch))]
+        begins = [0, *accumulate(len(call.request.batch) for call in calls)]
+        owners = [(call.request, i) for call in calls for i in range(len(call.request.batch))]
 
         def on_text(index: int, text: str) -> None:
-            call, i = owners[index]
-            if call.on_text is not None and not call.given_up:
-                call.on_text(i, text)
+            request, i = owners[index]
+            if request.on_text is not None and not request.abandoned:
+                request.on_text(i, text)
 
-        hypotheses = self._engine.generate(
-            [samples for call in calls for samples in call.batch],
-            first.direction,
-            context=first.context,
-            repetition_penalty=first.repetition_penalty,
-            on_text=on_text if any(call.on_text for call in calls) else None,
-            cancelled=lambda: all(call.given_up for call in calls),
+        together = replace(
+            calls[0].request,
+            batch=[samples for call in calls for samples in call.request.batch],
+            on_text=on_text if any(call.request.on_text for call in calls) else None,
+            cancelled=lambda: all(call.request.abandoned for call in calls),
         )
+        hypotheses = self._engine.generate(together)
         for call, begin in zip(calls, begins, strict=False):
-            call.hypotheses = hypotheses[begin : begin + len(call.batch)]
+            call.hypotheses = hypotheses[begin : begin + len(call.request.batch)]

@@ -105,7 +105,7 @@ def checkpoint_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def need_memory(model: str, folder: Path, precision: str) -> None:
+def require_memory(model: str, folder: Path, precision: str) -> None:
     """Raise ModelError when a CPU's memory has no room for the checkpoint in `folder`."""
     size, free = checkpoint_bytes(folder), free_bytes()
     needed = {name: size * share + _BESIDE for name, share in _SHARE.items()}

@@ -29,10 +29,10 @@ class LastPosition(torch.nn.Module):
 
 def key_value_cache(layers: int, tokens: int) -> Cache:
     """A cache with room for `tokens`, prompt and reply; the usual one is copied at each token."""
-    return Cache(layers=[RoomyLayer(tokens) for _ in range(layers)])
+    return Cache(layers=[PreallocatedLayer(tokens) for _ in range(layers)])
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values (batch, heads, tokens, head size), written where room was left for them."""
 
     def __init__(self, tokens: int) -> None:

@@ -12,7 +12,7 @@ from speech_translation.engine.checkpoint import (
     choose_device,
     choose_precision,
     locate,
-    need_memory,
+    require_memory,
 )
 from speech_translation.engine.local import LocalEngine
 from speech_translation.errors import ModelError, first_words
@@ -31,7 +31,7 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     precision = choose_precision(precision, chosen)
     folder = locate(model)
     if chosen == "cpu":
-        need_memory(model, folder, precision)
+        require_memory(model, folder, precision)
     try:
         _lighten_imports()
         import qwen_asr
@@ -40,14 +40,14 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
 
         from speech_translation.engine.attention import encode_together, set_encoder_window
         from speech_translation.engine.generation import LastPosition
-        from speech_translation.engine.prefix_cache import RememberedPrompt, RememberedWindows
+        from speech_translation.engine.prefix_cache import EncoderCache, PromptCache
 
         if chosen == "cpu" and precision in ("float32", "int8"):
-            from speech_translation.engine.cpu.layer import step_layers
+            from speech_translation.engine.cpu.layer import compile_layers
             from speech_translation.engine.cpu.weights import load_narrow
 
             lean = load_narrow(folder, int8=precision == "int8")
-            step_layers(lean.thinker.model)
+            compile_layers(lean.thinker.model)
             asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
         else:
             flash = chosen.startswith("cuda") and is_flash_attn_2_available()
@@ -62,10 +62,10 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)
         if windowed:
-            asr.model.thinker.audio_tower = RememberedWindows(asr.model.thinker.audio_tower)
+            asr.model.thinker.audio_tower = EncoderCache(asr.model.thinker.audio_tower)
             if chosen != "cpu":
                 encode_together(asr.model.thinker)
-        RememberedPrompt(asr.model.thinker.model)
+        PromptCache(asr.model.thinker.model)
         asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
         asr.model.eval()
         return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))

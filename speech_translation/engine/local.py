@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from speech_translation.engine.base import Request
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     LOW_CONFIDENCE_LOGPROB,
-    Cancelled,
-    OnText,
-    doubts,
-    neutralised,
+    flags_for,
     parse_reply,
-    tagged,
+    strip_control_tokens,
     token_budget,
+    without_tag,
 )
 from speech_translation.errors import EngineError
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
@@ -62,24 +61,14 @@ class LocalEngine:
         """Checkpoint, device and precision, for people."""
         return f"{self._name} on {self.asr.device} in {self._precision}"
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        context: str = "",
-        repetition_penalty: float = 1.0,
-        on_text: OnText | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         """See `Engine.generate`. A batch that does not fit into memory is halved until it does."""
         import torch
 
+        batch = request.batch
         try:
             with self._lock:
-                return self._generate(
-                    batch, direction, context, repetition_penalty, on_text, cancelled
-                )
+                return self._generate(request)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise EngineError(f"The model failed on {self.asr.device}: {error}") from error
@@ -92,48 +81,36 @@ class LocalEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(batch) // 2
-
-        on_second = None
+        on_text, on_second = request.on_text, None
         if on_text is not None:
 
             def on_second(index: int, text: str) -> None:
                 on_text(index + half, text)
 
-        return [
-            hypothesis
-            for part, listener in ((batch[:half], on_text), (batch[half:], on_second))
-            for hypothesis in self.generate(
-                part,
-                direction,
-                context=context,
-                repetition_penalty=repetition_penalty,
-                on_text=listener,
-                cancelled=cancelled,
-            )
-        ]
+        first = replace(request, batch=batch[:half])
+        second = replace(request, batch=batch[half:], on_text=on_second)
+        return self.generate(first) + self.generate(second)
 
-    def prepare(self, samples: np.ndarray, direction: Direction, *, context: str = "") -> None:
-        """See `WorksAhead.prepare`. Closed windows of the encoder are worked on."""
+    def prefill(self, request: Request) -> None:
+        """See `Prefills.prefill`. The encoder's complete windows are encoded and read."""
         import torch
 
-        from speech_translation.engine.prefix_cache import RememberedWindows
+        from speech_translation.engine.prefix_cache import EncoderCache
 
         encoder = self.asr.model.thinker.audio_tower
-        if not isinstance(encoder, RememberedWindows):
+        if not isinstance(encoder, EncoderCache):
             return
-        closed = (len(samples) - _FRAME) // (_HOP * encoder.frames)
-        if closed < 1 or not self._lock.acquire(blocking=False):
+        complete = (len(request.batch[0]) - _FRAME) // (_HOP * encoder.frames)
+        if complete < 1 or not self._lock.acquire(blocking=False):
             return
         try:
             # What fails here fails in `generate` too, which says so.
             with contextlib.suppress(RuntimeError, MemoryError), torch.inference_mode():
-                self._prefill(samples, direction, context, closed)
+                self._prefill(request, complete)
         finally:
             self._lock.release()
 
-    def _prefill(
-        self, samples: np.ndarray, direction: Direction, context: str, windows: int
-    ) -> None:
+    def _prefill(self, request: Request, windows: int) -> None:
         """Encode the first `windows` of the audio and read the prompt up to their end."""
         import torch
 
@@ -141,7 +118,7 @@ class LocalEngine:
 
         thinker = self.asr.model.thinker
         encoder = thinker.audio_tower
-        inputs = self._inputs([samples], direction, context)
+        inputs = self._inputs(request)
         inputs["feature_attention_mask"][:, windows * encoder.frames :] = 0
         sound = inputs["input_ids"][0] == thinker.config.audio_token_id
         known = int(sound.long().argmax()) + windows * encoder.tokens
@@ -154,15 +131,7 @@ class LocalEngine:
             use_cache=True,
         )
 
-    def _generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        context: str,
-        repetition_penalty: float,
-        on_text: OnText | None,
-        cancelled: Cancelled | None,
-    ) -> list[Hypothesis]:
+    def _generate(self, request: Request) -> list[Hypothesis]:
         import torch
 
         from speech_translation.engine.generation import (
@@ -172,14 +141,14 @@ class LocalEngine:
             key_value_cache,
         )
 
-        budgets = [self.fixed_tokens or token_budget(len(samples)) for samples in batch]
+        budgets = [self.fixed_tokens or token_budget(len(samples)) for samples in request.batch]
         confidence = Confidence()
-        streamer = None
+        streamer, on_text = None, request.on_text
         if on_text is not None:
-            shown = tagged(on_text) if direction is Direction.AUTO else on_text
-            streamer = TextStreamer(self.asr.processor.tokenizer, len(batch), shown)
-        inputs = self._inputs(batch, direction, context)
-        room = inputs["input_ids"].shape[1] + max(budgets)
+            shown = without_tag(on_text) if request.direction is Direction.AUTO else on_text
+            streamer = TextStreamer(self.asr.processor.tokenizer, len(request.batch), shown)
+        inputs = self._inputs(request)
+        prompt = inputs["input_ids"].shape[1]
         layers = self.asr.model.config.thinker_config.text_config.num_hidden_layers
         with torch.inference_mode():
             output = self.asr.model.generate(
@@ -188,22 +157,20 @@ class LocalEngine:
                 eos_token_id=self._ends,
                 pad_token_id=self._pad,
                 do_sample=False,
-                repetition_penalty=repetition_penalty,
+                repetition_penalty=request.repetition_penalty,
                 logits_processor=[confidence],
-                stopping_criteria=[Limits(inputs["input_ids"].shape[1], budgets, cancelled)],
+                stopping_criteria=[Limits(prompt, budgets, request.cancelled)],
                 streamer=streamer,
-                past_key_values=key_value_cache(layers, room),
+                past_key_values=key_value_cache(layers, prompt + max(budgets)),
             )
-        replies = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        replies = output.sequences[:, prompt:].tolist()
         logprobs = confidence.logprobs()
         return [
-            self._hypothesis(reply, row, budget, direction)
+            self._hypothesis(reply, row, budget, request.direction)
             for reply, row, budget in zip(replies, logprobs, budgets, strict=True)
         ]
 
-    def _inputs(
-        self, batch: Sequence[np.ndarray], direction: Direction, context: str
-    ) -> dict[str, torch.Tensor]:
+    def _inputs(self, request: Request) -> dict[str, torch.Tensor]:
         """Prompt ids (batch, tokens), padded on the left; features (batch, 128, frames).
 
         Features are computed clip by clip: in a batch the processor pads the audio first, and the
@@ -212,6 +179,7 @@ class LocalEngine:
         import torch
 
         processor, model = self.asr.processor, self.asr.model
+        batch, target = request.batch, request.direction.target
         features = [
             processor.feature_extractor(
                 samples, sampling_rate=SAMPLE_RATE, padding=True, truncation=False
@@ -223,7 +191,7 @@ class LocalEngine:
         for row, x in zip(padded, features, strict=True):
             row[:, : x.shape[1]] = torch.from_numpy(np.asarray(x))
         prompt = self.asr._build_text_prompt(
-            neutralised(context), direction.target.tag if direction.target else None
+            strip_control_tokens(request.context), target.tag if target else None
         )
         from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
             _get_feat_extract_output_lengths,
@@ -263,7 +231,7 @@ class LocalEngine:
             text, text_start = decoded.strip(), 0
         scored = logprobs[text_start:length]
         mean = sum(scored) / len(scored) if scored else 0.0
-        flags = doubts(text, direction, mean, self._low_confidence, truncated=truncated)
+        flags = flags_for(text, direction, mean, self._low_confidence, truncated=truncated)
         return Hypothesis(text, direction, length, mean, flags)
 
 

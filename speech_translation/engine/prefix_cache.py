@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 _WINDOWS = 16  # kept, of 8 s and 1 MB each
 
 
-class RememberedWindows(torch.nn.Module):
+class EncoderCache(torch.nn.Module):
     """The audio encoder of a `Qwen3ASRForConditionalGeneration`, with a memory for its windows.
 
     Only for an encoder that attends by windows (`attention.set_encoder_window`): no other encodes
@@ -60,7 +60,7 @@ class RememberedWindows(torch.nn.Module):
         return BaseModelOutput(last_hidden_state=torch.cat([*known, rest]))
 
 
-class RememberedPrompt:
+class PromptCache:
     """The last prompt of one clip; the next one goes on where it begins alike.
 
     A hook before the forward pass of the text model, `thinker.model`.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
+from speech_translation.engine.base import OnText
 from speech_translation.text import repeated, wrong_script
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Language
 
@@ -18,9 +18,6 @@ _TOKENS_AT_LEAST, _TOKENS_PER_SECOND = 24, 12
 # Whisper's threshold (openai/whisper, transcribe.py, logprob_threshold); a checkpoint's
 # generation_config.json may set its own as `low_confidence_logprob`.
 LOW_CONFIDENCE_LOGPROB = -1.0
-
-OnText = Callable[[int, str], None]
-Cancelled = Callable[[], bool]
 
 
 def token_budget(samples: int) -> int:
@@ -40,7 +37,7 @@ def parse_reply(reply: str) -> tuple[Language | None, str]:
     return names.get(tag.removeprefix("language ").strip()), text.strip()
 
 
-def tagged(on_text: OnText) -> OnText:
+def without_tag(on_text: OnText) -> OnText:
     """`on_text` for replies that begin with a tag: it hears of the text only."""
 
     def listen(index: int, reply: str) -> None:
@@ -51,12 +48,12 @@ def tagged(on_text: OnText) -> OnText:
     return listen
 
 
-def neutralised(context: str) -> str:
+def strip_control_tokens(context: str) -> str:
     """`context` without anything the tokenizer would read as a control token."""
     return re.sub(r"<\|[^|]*\|>|" + re.escape(ASR_TEXT), " ", context).strip()
 
 
-def doubts(
+def flags_for(
     text: str,
     direction: Direction,
     mean_logprob: float = 0.0,

@@ -25,13 +25,12 @@ import httpx
 import numpy as np
 import soundfile
 
+from speech_translation.engine.base import Request
 from speech_translation.engine.prompt import (
     ASR_TEXT,
-    Cancelled,
-    OnText,
-    doubts,
-    neutralised,
+    flags_for,
     parse_reply,
+    strip_control_tokens,
     token_budget,
 )
 from speech_translation.errors import EngineError
@@ -65,26 +64,35 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """One segment and what is asked about it."""
+class _Question:
+    """One segment of a request, as it is sent."""
 
-    samples: np.ndarray
-    direction: Direction
-    context: str
-    repetition_penalty: float
-    on_text: Callable[[str], None] | None
-    cancelled: Cancelled | None
+    request: Request
+    index: int
+
+    @property
+    def samples(self) -> np.ndarray:
+        return self.request.batch[self.index]
+
+    @property
+    def context(self) -> str:
+        return strip_control_tokens(self.request.context)
+
+    def hear(self, text: str) -> None:
+        """Tell the caller of the text so far."""
+        if self.request.on_text is not None and text:
+            self.request.on_text(self.index, text)
 
     @property
     def tag(self) -> str:
         """The beginning of the answer; empty for an automatic direction."""
-        target = self.direction.target
+        target = self.request.direction.target
         return f"language {target.tag}{ASR_TEXT}" if target else ""
 
     def options(self) -> dict[str, Any]:
         return {
             "temperature": 0,
-            "repetition_penalty": self.repetition_penalty,
+            "repetition_penalty": self.request.repetition_penalty,
             "max_completion_tokens": token_budget(len(self.samples)),
         }
 
@@ -150,48 +158,21 @@ class RemoteEngine:
         urls = ", ".join(server.url for server in self._servers)
         return f"{self._model} on {urls}{how[self._prefill]}"
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        context: str = "",
-        repetition_penalty: float = 1.0,
-        on_text: OnText | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         """See `Engine.generate`. The segments of a batch are sent side by side."""
-
-        def one(index: int) -> Hypothesis:
-            listener = None
-            if on_text is not None:
-
-                def listener(text: str) -> None:
-                    on_text(index, text)
-
-            return self._translate(
-                _Request(
-                    batch[index],
-                    direction,
-                    neutralised(context),
-                    repetition_penalty,
-                    listener,
-                    cancelled,
-                )
-            )
-
-        return list(self._pool.map(one, range(len(batch))))
+        questions = [_Question(request, index) for index in range(len(request.batch))]
+        return list(self._pool.map(self._translate, questions))
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout
 
-    def _translate(self, request: _Request) -> Hypothesis:
+    def _translate(self, question: _Question) -> Hypothesis:
         deadline = self._deadline()
-        forced = request.direction is not Direction.AUTO
+        forced = question.request.direction is not Direction.AUTO
         try:
             if not (forced and self._prefill is False):
                 try:
-                    hypothesis = self._chat(request, deadline)
+                    hypothesis = self._chat(question, deadline)
                 except _Refused:
                     if not forced or self._prefill:
                         raise
@@ -199,37 +180,37 @@ class RemoteEngine:
                 else:
                     self._prefill = self._prefill or forced or None
                     return hypothesis
-            return self._audio_translation(request, deadline)
+            return self._audio_translation(question, deadline)
         except _Refused as refused:
             raise EngineError(f"The server refuses the request: {refused}") from refused
 
-    def _chat(self, request: _Request, deadline: float) -> Hypothesis:
+    def _chat(self, question: _Question, deadline: float) -> Hypothesis:
         def listen(reply: httpx.Response) -> Hypothesis:
-            return _heard(request, _events(reply, deadline))
+            return _heard(question, _events(reply, deadline))
 
-        body = request.chat() | {"model": self._model}
+        body = question.chat() | {"model": self._model}
         return self._ask("POST", "/chat/completions", listen, deadline, json=body)
 
-    def _audio_translation(self, request: _Request, deadline: float) -> Hypothesis:
+    def _audio_translation(self, question: _Question, deadline: float) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
             return str(json.loads(_body(reply, deadline))["text"]).strip()
 
-        assert request.direction.target is not None
-        form = request.options() | {"model": self._model}
-        form["to_language"] = request.direction.target.value
-        if request.context:
-            form["prompt"] = request.context
+        assert question.request.direction.target is not None
+        form = question.options() | {"model": self._model}
+        form["to_language"] = question.request.direction.target.value
+        if question.context:
+            form["prompt"] = question.context
         text = self._ask(
             "POST",
             "/audio/translations",
             read,
             deadline,
             data=form,
-            files={"file": ("segment.wav", request.wav(), "audio/wav")},
+            files={"file": ("segment.wav", question.wav(), "audio/wav")},
         )
-        if request.on_text is not None and text:
-            request.on_text(text)
-        return Hypothesis(text, request.direction, flags=doubts(text, request.direction))
+        question.hear(text)
+        direction = question.request.direction
+        return Hypothesis(text, direction, flags=flags_for(text, direction))
 
     def _ask(
         self,
@@ -326,9 +307,9 @@ def _events(reply: httpx.Response, deadline: float) -> Iterator[dict[str, Any]]:
     raise httpx.RemoteProtocolError("the answer broke off")
 
 
-def _heard(request: _Request, events: Iterable[dict[str, Any]]) -> Hypothesis:
+def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
     """The hypothesis that a streamed chat completion amounts to."""
-    reply, logprobs, tokens, truncated = request.tag, list[tuple[str, float]](), 0, False
+    reply, logprobs, tokens, truncated = question.tag, list[tuple[str, float]](), 0, False
     for event in events:
         if "error" in event:
             raise _Busy(str(event["error"])[:200])
@@ -339,9 +320,9 @@ def _heard(request: _Request, events: Iterable[dict[str, Any]]) -> Hypothesis:
             scored = (choice.get("logprobs") or {}).get("content") or ()
             logprobs += [(x["token"], x["logprob"]) for x in scored]
             truncated = truncated or choice.get("finish_reason") == "length"
-            if piece and request.on_text is not None and (text := parse_reply(reply)[1]):
-                request.on_text(text)
-        if request.cancelled is not None and request.cancelled():
+            if piece:
+                question.hear(parse_reply(reply)[1])
+        if question.request.abandoned:
             break  # the connection is closed, and vLLM ends the generation
     language, text = parse_reply(reply)
     direction = Direction.to(language) if language else Direction.AUTO
@@ -349,5 +330,5 @@ def _heard(request: _Request, events: Iterable[dict[str, Any]]) -> Hypothesis:
     start = names.index(ASR_TEXT) + 1 if ASR_TEXT in names else 0
     scores = [score for _, score in logprobs[start:] if math.isfinite(score)]
     mean = sum(scores) / len(scores) if scores else 0.0
-    flags = doubts(text, direction, mean_logprob=mean, truncated=truncated)
+    flags = flags_for(text, direction, mean_logprob=mean, truncated=truncated)
     return Hypothesis(text, direction, tokens, mean, flags)

@@ -2,16 +2,14 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import Engine, load_engine
+from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import EngineError
 from speech_translation.translate import translate
@@ -32,12 +30,10 @@ class Watched:
         self.open = threading.Event()
         self.open.set()
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **options: Any
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         self.open.wait()
-        self.batches.append(len(batch))
-        return self._engine.generate(batch, direction, **options)
+        self.batches.append(len(request.batch))
+        return self._engine.generate(request)
 
 
 def clip(name: str) -> np.ndarray:
@@ -61,7 +57,7 @@ def test_everybody_gets_their_own_text_from_one_batch() -> None:
     engine.open.clear()
     heard: dict[str, list[str]] = {name: [] for name in NAMES}
     with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(shared.generate, [clip("en_1")], Direction.AUTO)
+        first = pool.submit(shared.generate, Request([clip("en_1")], Direction.AUTO))
         time.sleep(0.2)  # that one is under way, the others wait
         jobs = {
             name: pool.submit(
@@ -86,10 +82,10 @@ def test_different_directions_do_not_share_a_batch() -> None:
     shared = SharedEngine(engine)
     engine.open.clear()
     with ThreadPoolExecutor(3) as pool:
-        pool.submit(shared.generate, [clip("en_1")], Direction.AUTO)
+        pool.submit(shared.generate, Request([clip("en_1")], Direction.AUTO))
         time.sleep(0.2)
-        to_ja = pool.submit(shared.generate, [clip("en_2")], Direction.EN_JA)
-        to_en = pool.submit(shared.generate, [clip("ja_2")], Direction.JA_EN)
+        to_ja = pool.submit(shared.generate, Request([clip("en_2")], Direction.EN_JA))
+        to_en = pool.submit(shared.generate, Request([clip("ja_2")], Direction.JA_EN))
         wait_for_calls(shared, 2)
         engine.open.set()
         assert to_ja.result()[0].text == reference("en_2")
@@ -120,11 +116,9 @@ def test_who_gives_up_is_let_go_and_the_others_are_served() -> None:
     engine.open.clear()
     gone = threading.Event()
     with ThreadPoolExecutor(2) as pool:
-        leaving = pool.submit(
-            shared.generate, [clip("en_1")], Direction.AUTO, cancelled=gone.is_set
-        )
+        leaving = pool.submit(shared.generate, Request([clip("en_1")], cancelled=gone.is_set))
         time.sleep(0.2)
-        staying = pool.submit(shared.generate, [clip("ja_1")], Direction.AUTO)
+        staying = pool.submit(shared.generate, Request([clip("ja_1")], Direction.AUTO))
         gone.set()
         assert [hypothesis.text for hypothesis in leaving.result(timeout=2)] == [""]
         engine.open.set()
@@ -133,12 +127,12 @@ def test_who_gives_up_is_let_go_and_the_others_are_served() -> None:
 
 def test_an_error_reaches_its_callers_and_the_next_call_works() -> None:
     class Fails(Watched):
-        def generate(self, batch: Any, direction: Direction, **options: Any) -> list[Hypothesis]:
-            if direction is Direction.EN_JA:
+        def generate(self, request: Request) -> list[Hypothesis]:
+            if request.direction is Direction.EN_JA:
                 raise EngineError("The model failed.")
-            return super().generate(batch, direction, **options)
+            return super().generate(request)
 
     shared = SharedEngine(Fails(batch_size=1))
     with pytest.raises(EngineError, match=r"The model failed\."):
-        shared.generate([clip("en_1")], Direction.EN_JA)
-    assert shared.generate([clip("ja_1")], Direction.AUTO)[0].text == reference("ja_1")
+        shared.generate(Request([clip("en_1")], Direction.EN_JA))
+    assert shared.generate(Request([clip("ja_1")], Direction.AUTO))[0].text == reference("ja_1")

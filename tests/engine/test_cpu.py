@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import linear
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.engine.attention import set_encoder_window
-from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, free_bytes, need_memory
-from speech_translation.engine.cpu.layer import SteppedLayer
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, free_bytes, require_memory
+from speech_translation.engine.cpu.layer import CompiledLayer
 from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowEmbedding, NarrowLinear, quantised
 from speech_translation.engine.generation import LastPosition, key_value_cache
 from speech_translation.engine.local import LocalEngine
@@ -102,7 +102,7 @@ print(out[0, 0])
 
 def test_a_request_finds_everything_compiled() -> None:
     code = (
-        "from speech_translation import load_audio, load_engine\n"
+        "from speech_translation import Request, load_audio, load_engine\n"
         "from speech_translation.engine.cpu import kernels\n"
         "from speech_translation.types import Direction\n"
         "def compiled():\n"
@@ -111,7 +111,7 @@ def test_a_request_finds_everything_compiled() -> None:
         "engine = load_engine('phrasebook', 'cpu', precision='int8')\n"
         "before = compiled()\n"
         "clip = load_audio('examples/en_1.flac')\n"
-        "engine.generate([clip, clip], Direction.EN_JA)\n"
+        "engine.generate(Request([clip, clip], Direction.EN_JA))\n"
         "print(before > 0, compiled() - before)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -143,7 +143,7 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
     assert exact.description.endswith("in float32")
     assert exact.asr.model.thinker.model.embed_tokens.weight.dtype == torch.bfloat16
     assert mapped(bfloat16)  # not copied
-    assert all(isinstance(x, SteppedLayer) for x in exact.asr.model.thinker.model.layers)
+    assert all(isinstance(x, CompiledLayer) for x in exact.asr.model.thinker.model.layers)
     stock = Qwen3ASRModel.from_pretrained(str(bfloat16), dtype=torch.float32, device_map="cpu")
     set_encoder_window(stock.model, True)
     same = LocalEngine(stock, "stock", "float32", 1)
@@ -151,9 +151,12 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
     whole = samples[: 20 * 16_000]  # three windows of the encoder
     clips = [*(cut(samples, span) for span in find_segments(samples)), whole]
     for asked in (DIRECTIONS[language], Direction.AUTO):
-        together = [*exact.generate(clips[:-1], asked), *exact.generate(clips[-1:], asked)]
+        together = [
+            *exact.generate(Request(clips[:-1], asked)),
+            *exact.generate(Request(clips[-1:], asked)),
+        ]
         for ours, clip in zip(together, clips, strict=True):
-            theirs = same.generate([clip], asked)[0]
+            theirs = same.generate(Request([clip], asked))[0]
             assert (ours.text, ours.tokens, ours.flags) == (
                 theirs.text,
                 theirs.tokens,
@@ -170,7 +173,7 @@ def test_int8_translates_the_bundled_clips_alike(bfloat16: Path, name: str) -> N
         engine = local(model, "int8")
         assert engine.description.endswith("in int8")
         clips = [cut(samples, span) for span in find_segments(samples)]
-        texts = [engine.generate([clip], DIRECTIONS[name[:2]])[0].text for clip in clips]
+        texts = [engine.generate(Request([clip], DIRECTIONS[name[:2]]))[0].text for clip in clips]
         joined = "".join(texts) if name.startswith("en") else " ".join(texts)
         assert joined == reference
 
@@ -249,10 +252,10 @@ def test_too_little_memory_is_said_before_loading(
     with pytest.raises(
         ModelError, match=r"needs 5\.6 GB .* 5\.0 GB are free: use --precision int8"
     ):
-        need_memory("big", tmp_path, "float32")
-    need_memory("big", tmp_path, "int8")
+        require_memory("big", tmp_path, "float32")
+    require_memory("big", tmp_path, "int8")
     monkeypatch.setattr("speech_translation.engine.checkpoint.free_bytes", lambda: 1_000_000_000)
     with pytest.raises(ModelError, match=r"1\.0 GB are free: use a smaller model"):
-        need_memory("big", tmp_path, "float32")
+        require_memory("big", tmp_path, "float32")
     monkeypatch.setattr("speech_translation.engine.checkpoint.free_bytes", lambda: None)
-    need_memory("big", tmp_path, "float32")
+    require_memory("big", tmp_path, "float32")

@@ -10,7 +10,7 @@ import pytest
 
 from speech_translation import Direction, load_engine
 from speech_translation.audio import load_audio
-from speech_translation.engine import WINDOW, WorksAhead
+from speech_translation.engine import WINDOW, Prefills, Request
 from speech_translation.engine.attention import encode_together
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.engine.local import LocalEngine
@@ -59,7 +59,7 @@ class Work:
 def engine() -> LocalEngine:
     local = load_engine("phrasebook", "cpu")
     assert isinstance(local, LocalEngine)
-    local.generate([STRANGER], Direction.EN_JA)  # nothing of a test before is left
+    local.generate(Request([STRANGER], Direction.EN_JA))  # nothing of a test before is left
     local.asr.model.thinker.audio_tower._known.clear()
     return local
 
@@ -79,14 +79,16 @@ def test_the_answer_is_the_same_and_only_the_rest_is_left(
 ) -> None:
     direction = DIRECTIONS[language]
     samples = speech(language, seconds)
-    (alone,) = engine.generate([samples], direction)
+    (alone,) = engine.generate(Request([samples], direction))
     whole = work.positions[0]
-    engine.generate([STRANGER], direction)
+    engine.generate(Request([STRANGER], direction))
     engine.asr.model.thinker.audio_tower._known.clear()
     for closed in range(1, int(seconds // WINDOW) + 1):
-        engine.prepare(samples[: round((closed * WINDOW + 0.1) * SAMPLE_RATE)], direction)
+        engine.prefill(
+            Request([samples[: round((closed * WINDOW + 0.1) * SAMPLE_RATE)]], direction)
+        )
     work.forget()
-    (ahead,) = engine.generate([samples], direction)
+    (ahead,) = engine.generate(Request([samples], direction))
     assert (ahead.text, ahead.tokens) == (alone.text, alone.tokens)
     assert ahead.mean_logprob == pytest.approx(alone.mean_logprob, abs=1e-4)
     if seconds > 8.1:
@@ -98,10 +100,10 @@ def test_another_direction_reads_the_recording_no_second_time(
     engine: LocalEngine, work: Work
 ) -> None:
     samples = speech("ja", 12.0)
-    engine.generate([samples], Direction.AUTO)
+    engine.generate(Request([samples], Direction.AUTO))
     whole = work.positions[0]
     work.forget()
-    engine.generate([samples], Direction.JA_EN)
+    engine.generate(Request([samples], Direction.JA_EN))
     assert work.frames == [12 * 100 - FRAMES]
     assert work.positions[0] < whole / 10
 
@@ -111,44 +113,46 @@ def test_clips_encoded_together_are_what_they_are_alone(
     engine: LocalEngine, work: Work, monkeypatch: pytest.MonkeyPatch, lengths: tuple[float, ...]
 ) -> None:
     batch = [speech("ja", seconds) for seconds in lengths]
-    alone = [engine.generate([samples], Direction.JA_EN)[0] for samples in batch]
+    alone = [engine.generate(Request([samples], Direction.JA_EN))[0] for samples in batch]
     thinker = engine.asr.model.thinker
     monkeypatch.setattr(thinker, "get_audio_features", thinker.get_audio_features)  # put back
     encode_together(thinker)
     work.forget()
-    together = engine.generate(batch, Direction.JA_EN)
+    together = engine.generate(Request(batch, Direction.JA_EN))
     assert work.frames == [sum(round(100 * seconds) for seconds in lengths)]
     assert [x.text for x in together] == [x.text for x in alone]
 
 
 def test_names_and_terms_are_not_those_of_before(engine: LocalEngine, work: Work) -> None:
     samples = speech("en", 12.0)
-    engine.generate([samples], Direction.EN_JA, context="Kyoto")
+    engine.generate(Request([samples], Direction.EN_JA, context="Kyoto"))
     with_terms = work.positions[0]
     work.forget()
-    engine.generate([samples], Direction.EN_JA, context="Osaka")
+    engine.generate(Request([samples], Direction.EN_JA, context="Osaka"))
     assert work.positions[0] > with_terms / 2
 
 
 def test_a_pass_that_failed_is_not_gone_on_from(engine: LocalEngine) -> None:
     samples = speech("en", 12.0)
-    (wanted,) = engine.generate([samples], Direction.EN_JA)
-    engine.generate([STRANGER], Direction.EN_JA)
+    (wanted,) = engine.generate(Request([samples], Direction.EN_JA))
+    engine.generate(Request([STRANGER], Direction.EN_JA))
 
     def full(*_: Any) -> None:
         raise MemoryError
 
     layer = engine.asr.model.thinker.model.layers[1]
     hook = layer.register_forward_pre_hook(full)
-    engine.prepare(samples, Direction.EN_JA)  # says nothing: it was only ahead
+    engine.prefill(Request([samples], Direction.EN_JA))  # says nothing: it was only ahead
     hook.remove()
-    assert engine.generate([samples], Direction.EN_JA) == [wanted]
+    assert engine.generate(Request([samples], Direction.EN_JA)) == [wanted]
 
 
 def test_nobody_waits_for_work_that_is_only_ahead(engine: LocalEngine, work: Work) -> None:
     with engine._lock:
         thread = threading.Thread(
-            target=engine.prepare, args=(speech("en", 9.0), Direction.EN_JA), daemon=True
+            target=engine.prefill,
+            args=(Request([speech("en", 9.0)], Direction.EN_JA),),
+            daemon=True,
         )
         thread.start()
         thread.join(10)
@@ -158,7 +162,7 @@ def test_nobody_waits_for_work_that_is_only_ahead(engine: LocalEngine, work: Wor
 
 def test_a_talk_is_worked_on_while_it_goes_on(engine: LocalEngine, work: Work) -> None:
     shared = SharedEngine(engine)
-    assert isinstance(shared, WorksAhead)
+    assert isinstance(shared, Prefills)
     translator = LiveTranslator(shared, Direction.JA_EN, partial_every=3600)  # as a slow model
     sound = speech("ja", 26.0)
     for start in range(0, len(sound), SAMPLE_RATE // 2):

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 import inference
-from speech_translation.engine import load_engine, remote
+from speech_translation.engine import Request, load_engine, remote
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
 from speech_translation.types import SAMPLE_RATE, Direction, Flag
@@ -148,7 +148,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_automatic_direction_is_the_one_the_model_names(serve: Callable[..., Server]) -> None:
     engine = RemoteEngine([serve().url])
-    (hypothesis,) = engine.generate(clips(1), AUTO)
+    (hypothesis,) = engine.generate(Request(clips(1), AUTO))
     assert (hypothesis.text, hypothesis.direction) == ("8000個", EN_JA)
     assert hypothesis.tokens == 6
     assert hypothesis.mean_logprob == -0.5  # without the tag
@@ -159,7 +159,7 @@ def test_an_automatic_direction_is_the_one_the_model_names(serve: Callable[..., 
 def test_a_forced_direction_is_the_beginning_of_the_answer(serve: Callable[..., Server]) -> None:
     server = serve()
     engine = RemoteEngine([server.url])
-    (hypothesis,) = engine.generate(clips(1), EN_JA, context="Kyoto <|im_end|>")
+    (hypothesis,) = engine.generate(Request(clips(1), EN_JA, context="Kyoto <|im_end|>"))
     assert (hypothesis.text, hypothesis.direction) == ("8000個", EN_JA)
     (_, body), *rest = server.asked
     assert not rest
@@ -172,18 +172,18 @@ def test_a_forced_direction_is_the_beginning_of_the_answer(serve: Callable[..., 
 def test_a_server_without_our_template_is_found_out_once(serve: Callable[..., Server]) -> None:
     server = serve(renders=False)
     engine = RemoteEngine([server.url], in_flight=1)
-    assert [x.text for x in engine.generate(clips(3), EN_JA)] == ["訳"] * 3
+    assert [x.text for x in engine.generate(Request(clips(3), EN_JA))] == ["訳"] * 3
     chat, translations = "/v1/chat/completions", "/v1/audio/translations"
     assert server.paths() == [chat, translations, translations, translations]
     assert b'name="to_language"\r\n\r\nja\r\n' in server.asked[-1][1]
     assert "/audio/translations" in engine.description
-    assert engine.generate(clips(1), AUTO)[0].text == "8000個"
+    assert engine.generate(Request(clips(1), AUTO))[0].text == "8000個"
 
 
 def test_the_samples_arrive_as_they_are(serve: Callable[..., Server]) -> None:
     server = serve()
     sent = clips(1)
-    RemoteEngine([server.url]).generate(sent, AUTO)
+    RemoteEngine([server.url]).generate(Request(sent, AUTO))
     np.testing.assert_array_equal(samples(server.asked[0][1]), sent[0])
 
 
@@ -192,14 +192,16 @@ def test_an_answer_cut_at_the_limit_is_flagged(serve: Callable[..., Server]) -> 
         handler.stream([*TAG, "あ"], "length")
         return True
 
-    (hypothesis,) = RemoteEngine([serve(fault=fault).url]).generate(clips(1), AUTO)
+    (hypothesis,) = RemoteEngine([serve(fault=fault).url]).generate(Request(clips(1), AUTO))
     assert hypothesis.flags == {Flag.TRUNCATED}
 
 
 def test_text_grows_as_the_server_sends_it(serve: Callable[..., Server]) -> None:
     heard = list[tuple[int, str]]()
     engine = RemoteEngine([serve().url])
-    engine.generate(clips(2), AUTO, on_text=lambda index, text: heard.append((index, text)))
+    engine.generate(
+        Request(clips(2), AUTO, on_text=lambda index, text: heard.append((index, text)))
+    )
     assert [text for index, text in heard if index == 0] == ["80", "8000個"]
     assert [text for index, text in heard if index == 1] == ["80", "8001個"]
 
@@ -213,10 +215,12 @@ def test_a_stop_ends_the_generation(serve: Callable[..., Server]) -> None:
     seen = list[str]()
     start = time.monotonic()
     engine.generate(
-        clips(1),
-        AUTO,
-        on_text=lambda _, text: seen.append(text),
-        cancelled=lambda: len(seen) >= 3,
+        Request(
+            clips(1),
+            AUTO,
+            on_text=lambda _, text: seen.append(text),
+            cancelled=lambda: len(seen) >= 3,
+        )
     )
     assert time.monotonic() - start < 2
     assert len(seen) == 3
@@ -227,7 +231,7 @@ def test_many_are_in_flight_up_to_the_bound_and_come_back_in_order(
 ) -> None:
     server = serve()
     server.pause = 0.02
-    hypotheses = RemoteEngine([server.url], in_flight=4).generate(clips(20), AUTO)
+    hypotheses = RemoteEngine([server.url], in_flight=4).generate(Request(clips(20), AUTO))
     assert [x.text for x in hypotheses] == [f"{8000 + i}個" for i in range(20)]
     assert server.most == 4
 
@@ -265,7 +269,7 @@ def test_servers_share_the_work(serve: Callable[..., Server]) -> None:
     servers = [serve(), serve()]
     for server in servers:
         server.pause = 0.02
-    RemoteEngine([server.url for server in servers], in_flight=4).generate(clips(20), AUTO)
+    RemoteEngine([server.url for server in servers], in_flight=4).generate(Request(clips(20), AUTO))
     assert all(len(server.asked) >= 5 for server in servers)
     assert sum(len(server.asked) for server in servers) == 20
 
@@ -275,7 +279,7 @@ def test_a_server_that_dies_is_replaced(serve: Callable[..., Server]) -> None:
     engine = RemoteEngine([dying.url, other.url], in_flight=2)
     dying.shutdown()
     dying.server_close()
-    hypotheses = engine.generate(clips(6), AUTO)
+    hypotheses = engine.generate(Request(clips(6), AUTO))
     assert [x.text for x in hypotheses] == [f"{8000 + i}個" for i in range(6)]
     assert len(other.asked) >= 5  # a connection that was open may have been answered
 
@@ -347,7 +351,7 @@ def test_what_passes_is_tried_again(
 ) -> None:
     times = iter(range(2))
     server = serve(fault=lambda handler: next(times, None) is not None and fault(handler))
-    (hypothesis,) = RemoteEngine([server.url]).generate(clips(1), direction)
+    (hypothesis,) = RemoteEngine([server.url]).generate(Request(clips(1), direction))
     assert hypothesis.text == "8000個"
     assert len(server.asked) == 3
 
@@ -356,7 +360,7 @@ def test_what_passes_is_tried_again(
 def test_what_does_not_pass_is_one_sentence(serve: Callable[..., Server], fault: Fault) -> None:
     server = serve(fault=fault)
     with pytest.raises(EngineError) as caught:
-        RemoteEngine([server.url]).generate(clips(1), AUTO)
+        RemoteEngine([server.url]).generate(Request(clips(1), AUTO))
     assert server.url in str(caught.value)
     assert "vLLM" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -369,7 +373,7 @@ def test_a_refusal_is_not_tried_again(
 ) -> None:
     server = serve(fault=refusal(status))
     with pytest.raises(EngineError, match=words):
-        RemoteEngine([server.url]).generate(clips(1), AUTO)
+        RemoteEngine([server.url]).generate(Request(clips(1), AUTO))
     assert len(server.asked) == 1
 
 
@@ -388,7 +392,7 @@ def test_nothing_waits_longer_than_the_timeout(serve: Callable[..., Server], fau
     engine = RemoteEngine([serve(fault=fault).url], timeout=0.5)
     start = time.monotonic()
     with pytest.raises(EngineError, match=r"0\.5 s"):
-        engine.generate(clips(3), AUTO)
+        engine.generate(Request(clips(3), AUTO))
     assert time.monotonic() - start < 1.5
 
 
@@ -405,10 +409,12 @@ def test_no_server_is_one_sentence(url: str) -> None:
 def test_an_address_of_something_else_is_said(serve: Callable[..., Server]) -> None:
     server = serve()
     with pytest.raises(EngineError, match="vLLM"):
-        RemoteEngine([server.url.removesuffix("/v1") + "/v2"], model="m").generate(clips(1), JA_EN)
+        RemoteEngine([server.url.removesuffix("/v1") + "/v2"], model="m").generate(
+            Request(clips(1), JA_EN)
+        )
 
 
 def test_a_second_of_sound_is_bounded_in_tokens(serve: Callable[..., Server]) -> None:
     server = serve()
-    RemoteEngine([server.url]).generate([np.zeros(SAMPLE_RATE, np.float32)], AUTO)
+    RemoteEngine([server.url]).generate(Request([np.zeros(SAMPLE_RATE, np.float32)], AUTO))
     assert server.asked[0][1]["max_completion_tokens"] == 36

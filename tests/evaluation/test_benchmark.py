@@ -18,6 +18,7 @@ from evaluation import report, run
 from evaluation.chart import draw
 from evaluation.hypotheses import generate, read, read_times
 from evaluation.samples import DataError, Sample, read_manifest
+from speech_translation.engine import Request
 from speech_translation.errors import AudioError, EngineError
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Hypothesis
 
@@ -43,9 +44,8 @@ class Lengths:
         self.error = error or EngineError("the engine broke")
         self.heard = list[int]()
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **_: object
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
+        batch, direction = request.batch, request.direction
         self.calls += 1
         if self.calls == self.fails_at:
             raise self.error
@@ -204,9 +204,9 @@ def test_an_automatic_direction_is_recorded_as_named(tmp_path: Path) -> None:
 
 def test_flags_are_kept(tmp_path: Path) -> None:
     class Looping(Lengths):
-        def generate(self, batch: Any, direction: Direction, **_: object) -> list[Hypothesis]:
+        def generate(self, request: Request) -> list[Hypothesis]:
             flags = Flags({Flag.REPEATED, Flag.LOW_CONFIDENCE})
-            return [Hypothesis("x", direction, flags=flags) for _ in batch]
+            return [Hypothesis("x", request.direction, flags=flags) for _ in request.batch]
 
     path = tmp_path / "out.jsonl"
     generate(tones(1), Looping(), HEADER, path, 1)

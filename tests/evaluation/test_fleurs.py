@@ -1,7 +1,7 @@
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import soundfile
 from evaluation.fleurs import PARQUET, covost2, fleurs
 from evaluation.hypotheses import generate, read
 from evaluation.samples import DataError
+from speech_translation.engine import Request
 from speech_translation.errors import AudioError
 from speech_translation.types import Direction, Hypothesis
 
@@ -114,10 +115,8 @@ class Echo:
     description = "echo"
     batch_size = 2
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **_: object
-    ) -> list[Hypothesis]:
-        return [Hypothesis("はい。", direction, 1) for _ in batch]
+    def generate(self, request: Request) -> list[Hypothesis]:
+        return [Hypothesis("はい。", request.direction, 1) for _ in request.batch]
 
 
 @pytest.mark.parametrize("audio", [b"not a recording", b"", None, SOUND[:60]])

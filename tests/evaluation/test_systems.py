@@ -16,6 +16,7 @@ from tiny_rivals import make_tiny_ct2, make_tiny_seamless, make_tiny_whisper
 from evaluation import systems
 from evaluation.run import main
 from evaluation.systems import SYSTEMS
+from speech_translation.engine import Request
 from speech_translation.errors import ModelError
 from speech_translation.types import Direction, Flag, Hypothesis
 
@@ -81,13 +82,13 @@ def said(hypothesis: Hypothesis) -> tuple[object, ...]:
 def test_each_clip_of_a_batch_has_its_own_reply(
     load: Load, clips: list[np.ndarray], name: str, direction: Direction
 ) -> None:
-    low, high = load(name).generate(clips, direction)
+    low, high = load(name).generate(Request(clips, direction))
     assert low.text != high.text
     for reply in (low, high):
         assert reply.direction is direction
         assert reply.tokens > 0
         assert (Flag.NO_SPEECH in reply.flags) == (not reply.text)
-    turned = load(name).generate(clips[::-1], direction)
+    turned = load(name).generate(Request(clips[::-1], direction))
     assert [said(reply) for reply in turned] == [said(high), said(low)]
 
 
@@ -96,14 +97,14 @@ def test_each_clip_of_a_batch_has_its_own_reply(
 def test_a_batch_says_what_its_clips_say_alone(
     load: Load, clips: list[np.ndarray], name: str
 ) -> None:
-    together = load(name).generate(clips, JA_EN)
-    alone = [load(name).generate([clip], JA_EN)[0] for clip in clips]
+    together = load(name).generate(Request(clips, JA_EN))
+    alone = [load(name).generate(Request([clip], JA_EN))[0] for clip in clips]
     assert [said(reply) for reply in together] == [said(reply) for reply in alone]
 
 
 @pytest.mark.parametrize("name", [name for name in RIVALS if name != "whisper-base"])
 def test_a_reply_ends_at_the_limit(load: Load, clips: list[np.ndarray], name: str) -> None:
-    replies = load(name).generate(clips, JA_EN)
+    replies = load(name).generate(Request(clips, JA_EN))
     assert max(reply.tokens for reply in replies) == 16
 
 
@@ -125,7 +126,7 @@ def test_whisper_is_told_the_language_spoken_and_seamless_the_one_to_write(
     hook = engine._model.get_decoder().register_forward_pre_hook(
         lambda _, args, options: seen.append(options["input_ids"]), with_kwargs=True
     )
-    engine.generate(clips, direction)
+    engine.generate(Request(clips, direction))
     hook.remove()
     tokens = engine._processor.tokenizer.convert_ids_to_tokens
     assert ["".join(tokens(row)) for row in seen[0].tolist()] == [prompt, prompt]
@@ -143,7 +144,7 @@ def test_faster_whisper_is_told_to_translate_japanese(
         return decode(features, prompt, *rest)
 
     monkeypatch.setattr(model, "generate_with_fallback", spied)
-    load("whisper-base").generate(clips[:1], JA_EN)
+    load("whisper-base").generate(Request(clips[:1], JA_EN))
     tokens = [model.hf_tokenizer.id_to_token(i) for i in prompts[0]]
     assert tokens == ["<|startoftranscript|>", "<|ja|>", "<|translate|>"]
 
@@ -155,7 +156,7 @@ def test_the_precision_asked_for_is_used(
     engine: Any = SYSTEMS[name].load(folders[name], "cpu", "bfloat16")
     assert engine.description == f"{folders[name]} on cpu in bfloat16"
     assert engine._model.dtype is torch.bfloat16
-    assert len(engine.generate(clips, JA_EN)) == 2
+    assert len(engine.generate(Request(clips, JA_EN))) == 2
 
 
 def test_full_attention_is_the_same_model_without_the_window(load: Load) -> None:
@@ -174,7 +175,7 @@ def test_a_direction_that_a_system_lacks_is_said(
     load: Load, clips: list[np.ndarray], name: str, direction: Direction
 ) -> None:
     with pytest.raises(ModelError, match=f"does not translate {direction.value}"):
-        load(name).generate(clips, direction)
+        load(name).generate(Request(clips, direction))
 
 
 @pytest.mark.parametrize("name", NAMES)

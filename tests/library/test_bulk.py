@@ -14,17 +14,16 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import inference
 from speech_translation import bulk, captions, files
 from speech_translation.bulk import JOURNAL, Entry, Journal, Tally, sources, translate_files
-from speech_translation.engine import Engine
+from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError
 from speech_translation.types import Direction, Hypothesis, Segment, Translation
 
@@ -39,9 +38,7 @@ class Silent:
 
     description, batch_size = "silent", 1
 
-    def generate(
-        self, batch: Sequence[np.ndarray], direction: Direction, **_: Any
-    ) -> list[Hypothesis]:
+    def generate(self, request: Request) -> list[Hypothesis]:
         raise AssertionError
 
 

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from evaluation.performance.live_delay import measure
 from speech_translation.audio import load_audio
-from speech_translation.engine import load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.errors import AudioError, EngineError
 from speech_translation.live import LiveTranslator
 from speech_translation.translate import translate
@@ -65,15 +64,11 @@ class StandIn:
         self.batch_size = batch_size
         self.calls: list[Call] = []
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        repetition_penalty: float = 1.0,
-        **_: Any,
-    ) -> list[Hypothesis]:
-        self.calls.append(Call(self.clock.now, list(batch), direction, repetition_penalty))
+    def generate(self, request: Request) -> list[Hypothesis]:
+        batch = request.batch
+        self.calls.append(
+            Call(self.clock.now, list(batch), request.direction, request.repetition_penalty)
+        )
         self.clock.now += self.cost * sum(map(len, batch)) / RATE
         given = [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0] for _ in batch]
         for answer in given:

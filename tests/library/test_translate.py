@@ -1,12 +1,13 @@
 """The pipeline on a scripted engine; tests/test_end_to_end.py runs it on the real one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 
+from speech_translation.engine import Request
 from speech_translation.translate import iter_translate, translate
 from speech_translation.types import Direction, Flag, Hypothesis, Span
 
@@ -24,24 +25,18 @@ class ScriptedEngine:
     description: str = "scripted"
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def generate(
-        self,
-        batch: Sequence[np.ndarray],
-        direction: Direction,
-        *,
-        context: str = "",
-        repetition_penalty: float = 1.0,
-        on_text: Callable[[int, str], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> list[Hypothesis]:
-        lengths = [len(samples) for samples in batch]
+    def generate(self, request: Request) -> list[Hypothesis]:
         self.calls.append(
-            {"lengths": lengths, "direction": direction, "penalty": repetition_penalty}
+            {
+                "lengths": [len(samples) for samples in request.batch],
+                "direction": request.direction,
+                "penalty": request.repetition_penalty,
+            }
         )
-        hypotheses = [self.answers.pop(0) for _ in batch]
-        if on_text is not None:
+        hypotheses = [self.answers.pop(0) for _ in request.batch]
+        if request.on_text is not None:
             for index, hypothesis in enumerate(hypotheses):
-                on_text(index, hypothesis.text)
+                request.on_text(index, hypothesis.text)
         return hypotheses
 
 

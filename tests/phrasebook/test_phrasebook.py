@@ -16,6 +16,7 @@ from phrasebook.evaluate import table
 from phrasebook.synthesis import Clip, load_clips
 from phrasebook.train import PEAK_LR, Speech, audio_tokens, learning_rate, train
 from speech_translation import Direction, Language, load_engine
+from speech_translation.engine import Request
 
 
 def write_clips(folder: Path) -> None:
@@ -126,7 +127,7 @@ def test_training_leaves_a_checkpoint_that_loads(clips: list[Clip], tmp_path: Pa
     assert not list(tmp_path.glob("*.partial"))
     engine = load_engine(str(output), "cpu")
     samples = clips[0].samples.astype(np.float32) / 32768
-    assert len(engine.generate([samples], Direction.EN_JA)) == 1
+    assert len(engine.generate(Request([samples], Direction.EN_JA))) == 1
 
 
 def test_bundled_recordings_say_where_their_sentences_are(clips: list[Clip]) -> None:

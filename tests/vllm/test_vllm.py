@@ -20,7 +20,7 @@ from app import Settings, launch
 from evaluation import run
 from evaluation.hypotheses import read
 from evaluation.samples import Sample, read_manifest
-from speech_translation.engine import load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
 from speech_translation.translate import translate
@@ -120,8 +120,8 @@ def test_the_server_says_what_the_local_engine_says(
         chosen = [sample for sample in samples if sample.direction is direction]
         sounds = [sample.load() for sample in chosen]
         asked = Direction.AUTO if automatic else direction
-        theirs = remote.generate(sounds, asked)
-        ours = local.generate(sounds, asked)
+        theirs = remote.generate(Request(sounds, asked))
+        ours = local.generate(Request(sounds, asked))
         for sample, a, b in zip(chosen, theirs, ours, strict=True):
             if (a.text, a.direction) != (b.text, b.direction):
                 different.append(f"{sample.id}: server {a.text!r}, here {b.text!r}")
@@ -169,8 +169,8 @@ def test_the_space_uses_it(server: Server) -> None:
 def test_terms_reach_the_model(server: Server, samples: list[Sample]) -> None:
     sound = [samples[0].load()]
     engine = RemoteEngine([server.url])
-    (with_terms,) = engine.generate(sound, Direction.EN_JA, context="Hiroshima")
-    (without,) = engine.generate(sound, Direction.EN_JA)
+    (with_terms,) = engine.generate(Request(sound, Direction.EN_JA, context="Hiroshima"))
+    (without,) = engine.generate(Request(sound, Direction.EN_JA))
     assert with_terms.mean_logprob != without.mean_logprob
 
 
@@ -191,9 +191,9 @@ def test_throughput(server: Server, samples: list[Sample]) -> None:
     rates = {}
     for in_flight in (1, 4, 16):
         engine = RemoteEngine([server.url], in_flight=in_flight)
-        engine.generate(sounds[:4], Direction.AUTO)
+        engine.generate(Request(sounds[:4], Direction.AUTO))
         start = time.perf_counter()
-        engine.generate(sounds, Direction.AUTO)
+        engine.generate(Request(sounds, Direction.AUTO))
         rates[in_flight] = len(sounds) / (time.perf_counter() - start)
     print(json.dumps({name: round(rate, 1) for name, rate in rates.items()}))
     assert rates[16] > rates[1]

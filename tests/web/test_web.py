@@ -118,7 +118,7 @@ def test_an_error_reaches_whoever_reads() -> None:
     class Broken:
         description, batch_size = "broken", 1
 
-        def generate(self, *_: object, **__: object) -> list[Hypothesis]:
+        def generate(self, _: object) -> list[Hypothesis]:
             raise EngineError("The model failed.")
 
     with pytest.raises(EngineError, match=r"The model failed\."):

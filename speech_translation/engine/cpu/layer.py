@@ -15,12 +15,12 @@ from torch import nn
 
 from speech_translation.engine.cpu.kernels import step
 from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowLinear
-from speech_translation.engine.generation import RoomyLayer, key_value_cache
+from speech_translation.engine.generation import PreallocatedLayer, key_value_cache
 
 _EVERYTHING = np.ones((0, 0), np.bool_)  # the mask where nothing is hidden
 
 
-class SteppedLayer(nn.Module):
+class CompiledLayer(nn.Module):
     """A decoder layer, which does what it always did but for a token at a time, and few rows."""
 
     def __init__(self, layer: Any) -> None:
@@ -53,7 +53,7 @@ class SteppedLayer(nn.Module):
         """(batch, tokens, size) to the same, as the layer would."""
         rows, tokens, _ = hidden.shape
         cache: Any = past_key_values.layers[self._at] if past_key_values is not None else None
-        has_room = isinstance(cache, RoomyLayer) and cache.is_initialized
+        has_room = isinstance(cache, PreallocatedLayer) and cache.is_initialized
         if tokens > 1 or rows > FEW_ROWS or not has_room:
             done: torch.Tensor = self.layer(
                 hidden,
@@ -82,15 +82,15 @@ class SteppedLayer(nn.Module):
         return out
 
 
-def step_layers(text_model: Any) -> None:
+def compile_layers(text_model: Any) -> None:
     """Let the layers of a Qwen3 text model step, if they are narrow throughout."""
     layers = text_model.layers
     if text_model.config.hidden_act == "silu" and all(map(_is_narrow, layers)):
-        text_model.layers = nn.ModuleList(SteppedLayer(layer) for layer in layers)
+        text_model.layers = nn.ModuleList(CompiledLayer(layer) for layer in layers)
         _compile(text_model.layers[0], text_model.config)
 
 
-def _compile(layer: SteppedLayer, config: Any) -> None:
+def _compile(layer: CompiledLayer, config: Any) -> None:
     """Take two tokens through the first layer, or on a new machine the first request waits 10 s."""
     cache = key_value_cache(1, 2)
     nothing = torch.zeros(1, 1, config.head_dim)
