@@ -1,10 +1,6 @@
 import io
 import os
 import random
-import subprocess
-import sys
-import tempfile
-import textwrap
 from pathlib import Path
 
 import av
@@ -13,6 +9,7 @@ import pytest
 import soundfile
 import soxr
 from recordings import encoded, wav
+from scripts import run
 
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
@@ -243,22 +240,6 @@ def test_an_hour_needs_the_memory_of_its_samples() -> None:
     assert ratio < 1.15
 
 
-def run(script: str) -> str:
-    """Standard output of a Python script that must not write to standard error."""
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-    assert done.stderr == ""
-    assert done.returncode == 0
-    return done.stdout
-
-
 # Bad input. Every message names the file and the way out.
 
 
@@ -431,9 +412,8 @@ def test_an_external_reference_inside_a_movie_is_not_followed(tmp_path: Path) ->
 
 def test_random_damage_gives_audio_or_an_audio_error() -> None:
     # In a process of its own: a crash or a word on standard error would show.
-    script = f"""
-        import random, sys, warnings
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+    script = """
+        import warnings
         from test_audio import fuzz
         warnings.simplefilter("error")
         print(fuzz())
@@ -483,9 +463,8 @@ def test_a_name_cannot_break_the_sentence_it_is_in() -> None:
 
 
 def test_an_index_that_claims_millions_of_packets_takes_no_memory() -> None:
-    script = f"""
-        import resource, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+    script = """
+        import resource
         from test_audio import RATE, encoded, load_audio, voice
         from speech_translation.errors import AudioError
         film = bytearray(encoded("mp4", "aac", voice(), RATE))
