@@ -271,8 +271,8 @@ def losses(
 def prepare_for_cpu(model: Any) -> None:
     """Set the attention and the memory layout that train fastest on a CPU."""
     AttentionInterface.register("windowed_float32", full_precision_attention)
-    model.thinker.audio_tower.config._attn_implementation = "windowed_float32"
-    model.thinker.model.config._attn_implementation = "eager"
+    model.thinker.audio_tower.set_attn_implementation("windowed_float32")
+    model.thinker.model.set_attn_implementation("eager")
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

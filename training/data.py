@@ -33,6 +33,7 @@ from speech_translation.engine.prompt import (
     TURN_END,
     TURN_START,
 )
+from speech_translation.engine.qwen_asr_private import audio_tokens
 from speech_translation.errors import AudioError, ModelError, SpeechTranslationError
 from speech_translation.text import JAPANESE, has_japanese
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
@@ -394,9 +395,6 @@ class Collator:
             AudioError: a recording cannot be read.
         """
         import torch
-        from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
-            _get_feat_extract_output_lengths,
-        )
 
         audio = self._extractor(
             [load_audio(sample.audio) for sample in samples],
@@ -406,7 +404,7 @@ class Collator:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        counts = _get_feat_extract_output_lengths(audio["attention_mask"].sum(-1)).tolist()
+        counts = audio_tokens(audio["attention_mask"].sum(-1)).tolist()
         encoded = [
             encode_example(
                 self._tokenizer,

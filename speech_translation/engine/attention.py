@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from speech_translation.engine.qwen_asr_private import attention_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,12 +56,12 @@ def set_encoder_window(model: Any, windowed: bool) -> None:
     """
     from transformers import AttentionInterface
 
-    config = model.thinker.audio_tower.config
+    encoder = model.thinker.audio_tower
     if not windowed:
-        config._attn_implementation = "sdpa"
-    elif config._attn_implementation != "flash_attention_2":
+        encoder.set_attn_implementation("sdpa")
+    elif attention_of(encoder) != "flash_attention_2":
         AttentionInterface.register(WINDOWED, windowed_attention)
-        config._attn_implementation = WINDOWED
+        encoder.set_attn_implementation(WINDOWED)
 
 
 def encode_together(thinker: Any) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import (
@@ -15,6 +13,7 @@ from speech_translation.engine.checkpoint import (
     require_memory,
 )
 from speech_translation.engine.local import LocalEngine
+from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.errors import ModelError, first_words
 
 
@@ -33,8 +32,7 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     if chosen == "cpu":
         require_memory(model, folder, precision)
     try:
-        _lighten_imports()
-        import qwen_asr
+        skip_unused_imports()
         from transformers import AutoProcessor
         from transformers.utils import is_flash_attn_2_available
 
@@ -48,10 +46,12 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
 
             lean = load_narrow(folder, int8=precision == "int8")
             compile_layers(lean.thinker.model)
-            asr = qwen_asr.Qwen3ASRModel("transformers", lean, None)
+            asr = wrap(lean)
         else:
+            from qwen_asr import Qwen3ASRModel
+
             flash = chosen.startswith("cuda") and is_flash_attn_2_available()
-            asr = qwen_asr.Qwen3ASRModel.from_pretrained(
+            asr = Qwen3ASRModel.from_pretrained(
                 str(folder),
                 dtype=getattr(torch, precision),
                 device_map=chosen,
@@ -86,20 +86,3 @@ def _batch_size(device: str, folder: Path) -> int:
     if device != "cpu":
         return 8
     return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
-
-
-def _lighten_imports() -> None:
-    """Keep out what qwen_asr and transformers import and this does not use, half of the time.
-
-    nagisa belongs to the aligner: `import nagisa` now loads it when it is used. scikit-learn, which
-    is here for librosa, serves transformers for assisted generation.
-    """
-    from transformers.utils import import_utils
-
-    import_utils._sklearn_available = False
-    spec = importlib.util.find_spec("nagisa")
-    if "nagisa" in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["nagisa"])

@@ -19,6 +19,7 @@ from speech_translation.engine.prompt import (
     token_budget,
     without_tag,
 )
+from speech_translation.engine.qwen_asr_private import audio_tokens, prompt_text
 from speech_translation.errors import EngineError
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
@@ -190,15 +191,11 @@ class LocalEngine:
         padded = torch.zeros(len(batch), features[0].shape[0], int(frames.max()))
         for row, x in zip(padded, features, strict=True):
             row[:, : x.shape[1]] = torch.from_numpy(np.asarray(x))
-        prompt = self.asr._build_text_prompt(
-            strip_control_tokens(request.context), target.tag if target else None
+        prompt = prompt_text(
+            self.asr, strip_control_tokens(request.context), target.tag if target else None
         )
-        from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
-            _get_feat_extract_output_lengths,
-        )
-
         prompts = processor.replace_multimodal_special_tokens(
-            [prompt] * len(batch), iter(_get_feat_extract_output_lengths(frames).tolist())
+            [prompt] * len(batch), iter(audio_tokens(frames).tolist())
         )
         tokens = processor.tokenizer(
             prompts, padding=True, padding_side="left", return_tensors="pt"

@@ -13,9 +13,10 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from qwen_asr.core.transformers_backend.modeling_qwen3_asr import _get_feat_extract_output_lengths
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput
+
+from speech_translation.engine.qwen_asr_private import audio_tokens
 
 _WINDOWS = 16  # kept, of 8 s and 1 MB each
 
@@ -33,7 +34,7 @@ class EncoderCache(torch.nn.Module):
         self.config = tower.config
         self.frames: int = tower.n_window_infer
         """Mel frames of a window."""
-        self.tokens = int(_get_feat_extract_output_lengths(torch.tensor(self.frames)))
+        self.tokens = int(audio_tokens(torch.tensor(self.frames)))
         """What a window is encoded to."""
         self._chunk: int = 2 * tower.n_window  # frames; the convolutions pad what is shorter
         self._known = OrderedDict[bytes, torch.Tensor]()

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import nn
 
 from speech_translation.engine.cpu.kernels import LARGEST, MULTIPLIES_INTEGERS, multiply, quantise
+from speech_translation.engine.qwen_asr_private import empty_model
 
 FEW_ROWS = 24
 """Up to so many rows, reading the weights takes longer than multiplying."""
@@ -143,14 +144,12 @@ def load_narrow(folder: Path, *, int8: bool) -> Any:
     With `int8` these are rounded to 8 bits, one scale an output; else bfloat16 stays as it is and
     anything else becomes float32. Any exception means that the checkpoint is not one.
     """
-    from accelerate import init_empty_weights
-    from qwen_asr.core.transformers_backend import Qwen3ASRConfig, Qwen3ASRForConditionalGeneration
+    from qwen_asr.core.transformers_backend import Qwen3ASRConfig
     from transformers import GenerationConfig
 
     config = Qwen3ASRConfig.from_pretrained(folder)
     weights = Weights(folder)
-    with init_empty_weights(include_buffers=False):
-        model = Qwen3ASRForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    model = empty_model(config)
     head = "thinker.lm_head"
     tied = f"{head}.weight" not in weights
     for path, parent, name, module in list(_leaves(model)):

@@ -1,0 +1,85 @@
+"""Every private part of qwen-asr 0.0.6, and of the transformers 4.57.6 that it pins, that is used.
+
+Nothing else in this repository names one. tests/engine/test_qwen_asr_private.py fails when a part
+is gone or means something else; read it before you move to another version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def audio_tokens(frames: torch.Tensor) -> torch.Tensor:
+    """How many tokens the encoder makes of clips of so many mel frames: 13 of 100, int64 (n,).
+
+    There is no public function for it; the processor and the encoder both use this one.
+    """
+    from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
+        _get_feat_extract_output_lengths,
+    )
+
+    lengths: torch.Tensor = _get_feat_extract_output_lengths(frames)
+    return lengths
+
+
+def prompt_text(asr: Any, context: str, language: str | None) -> str:
+    """The prompt of a `Qwen3ASRModel` up to the reply, the tag included if a language is forced.
+
+    `transcribe` is the public way; it also splits the audio and joins the replies its own way.
+    """
+    text: str = asr._build_text_prompt(context, language)
+    return text
+
+
+def wrap(model: Any) -> Any:
+    """The `Qwen3ASRModel` around a model that was assembled here, still without a processor.
+
+    `from_pretrained` is the public way; it reads the weights its own way.
+    """
+    from qwen_asr import Qwen3ASRModel
+
+    return Qwen3ASRModel("transformers", model, None)
+
+
+def empty_model(config: Any) -> Any:
+    """A `Qwen3ASRForConditionalGeneration` whose parameters have shapes and no memory.
+
+    `_from_config` is what transformers' public `AutoModel.from_config` calls for a class.
+    """
+    from accelerate import init_empty_weights
+    from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
+
+    with init_empty_weights(include_buffers=False):
+        return Qwen3ASRForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+
+
+def attention_of(part: Any) -> str:
+    """The name of the attention function of a part of the model, such as its encoder.
+
+    The public `set_attn_implementation` sets it; nothing public tells it.
+    """
+    name: str = part.config._attn_implementation
+    return name
+
+
+def skip_unused_imports() -> None:
+    """Keep out two packages that qwen-asr and transformers import and nothing here uses.
+
+    They take half of the import's time. nagisa belongs to the aligner: `import nagisa` now loads it
+    when it is used. scikit-learn, which is here for librosa, serves transformers for assisted
+    generation.
+    """
+    from transformers.utils import import_utils
+
+    import_utils._sklearn_available = False
+    spec = importlib.util.find_spec("nagisa")
+    if "nagisa" in sys.modules or spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["nagisa"])
