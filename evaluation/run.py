@@ -27,12 +27,13 @@ from tqdm import tqdm
 from evaluation.fleurs import covost2, fleurs
 from evaluation.hypotheses import Line, by_direction, generate, read, read_times
 from evaluation.metrics import comet22, compare, direction_title, scores
-from evaluation.samples import DataError, Sample, read_manifest
+from evaluation.samples import DataError, read_samples
 from evaluation.systems import LOCAL_PACKAGES, SYSTEMS, Rival
 from speech_translation.engine import PHRASEBOOK, Engine
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import replace_file
+from speech_translation.manifest import Sample
 from speech_translation.types import Direction
 
 HUB = {"fleurs": fleurs, "covost2": covost2}
@@ -46,7 +47,7 @@ def load_data(name: str, directions: Sequence[Direction]) -> Iterator[Sample]:
         for direction in directions:
             yield from HUB[name](direction)
     else:
-        yield from (x for x in read_manifest(Path(name)) if x.direction in directions)
+        yield from (x for x in read_samples(Path(name)) if x.direction in directions)
 
 
 def header(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:

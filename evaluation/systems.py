@@ -33,8 +33,13 @@ LOCAL_PACKAGES: Sequence[str] = ("torch", "transformers", "qwen-asr")
 
 
 class Rival(ABC):
-    """What the engines of other architectures share: no context, no confidence, no streaming."""
+    """What the engines of other architectures share: no context, no confidence, no streaming.
 
+    `model` is the library's own object, `processor` what turns sound into its input, if it has one.
+    """
+
+    model: Any
+    processor: Any = None
     directions: Sequence[Direction] = (Direction.EN_JA, Direction.JA_EN)
     batch_size = 8
     max_new_tokens: int | None = MAX_NEW_TOKENS  # or what the library has as its own limit
@@ -98,8 +103,8 @@ class Whisper(Rival):
     def _load(self, checkpoint: str) -> None:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        self._processor: Any = WhisperProcessor.from_pretrained(checkpoint)
-        self._model: Any = WhisperForConditionalGeneration.from_pretrained(
+        self.processor = WhisperProcessor.from_pretrained(checkpoint)
+        self.model = WhisperForConditionalGeneration.from_pretrained(
             checkpoint, dtype=self._dtype
         ).to(self._device)
 
@@ -107,10 +112,10 @@ class Whisper(Rival):
         self, batch: Sequence[np.ndarray], direction: Direction
     ) -> Sequence[tuple[str, int]]:
         assert direction.source is not None
-        inputs = self._processor(
+        inputs = self.processor(
             list(batch), sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True
         )
-        output = self._model.generate(
+        output = self.model.generate(
             inputs.input_features.to(self._device, self._dtype),
             attention_mask=inputs.attention_mask.to(self._device),
             task="translate",
@@ -119,7 +124,7 @@ class Whisper(Rival):
             num_beams=1,
             max_new_tokens=self.max_new_tokens,
         )
-        return _decoded(self._processor.tokenizer, output)
+        return _decoded(self.processor.tokenizer, output)
 
 
 class WhisperBothWays(Whisper):
@@ -139,18 +144,18 @@ class Seamless(Rival):
     def _load(self, checkpoint: str) -> None:
         from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
-        self._processor: Any = AutoProcessor.from_pretrained(checkpoint)
-        self._model: Any = SeamlessM4Tv2ForSpeechToText.from_pretrained(
-            checkpoint, dtype=self._dtype
-        ).to(self._device)
+        self.processor = AutoProcessor.from_pretrained(checkpoint)
+        self.model = SeamlessM4Tv2ForSpeechToText.from_pretrained(checkpoint, dtype=self._dtype).to(
+            self._device
+        )
 
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
     ) -> Sequence[tuple[str, int]]:
-        inputs = self._processor(
+        inputs = self.processor(
             audio=list(batch), sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=True
         )
-        output = self._model.generate(
+        output = self.model.generate(
             input_features=inputs["input_features"].to(self._device, self._dtype),
             attention_mask=inputs["attention_mask"].to(self._device),
             tgt_lang="jpn" if direction is Direction.EN_JA else "eng",
@@ -158,7 +163,7 @@ class Seamless(Rival):
             num_beams=1,
             max_new_tokens=self.max_new_tokens,
         )
-        return _decoded(self._processor.tokenizer, output)
+        return _decoded(self.processor.tokenizer, output)
 
 
 def _decoded(tokenizer: Any, output: Any) -> Sequence[tuple[str, int]]:
@@ -182,7 +187,7 @@ class FasterWhisper(Rival):
         except ImportError as error:
             raise ModelError("faster-whisper is not installed: pip install it first.") from error
         kind, _, index = self._device.partition(":")
-        self._model = WhisperModel(
+        self.model = WhisperModel(
             checkpoint,
             device=kind,
             device_index=int(index or 0),
@@ -194,7 +199,7 @@ class FasterWhisper(Rival):
     ) -> Sequence[tuple[str, int]]:
         replies = []
         for sound in batch:
-            segments, _ = self._model.transcribe(
+            segments, _ = self.model.transcribe(
                 sound, task="translate", language="ja", beam_size=1, temperature=0
             )
             parts = list(segments)

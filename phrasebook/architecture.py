@@ -20,17 +20,12 @@ from speech_translation.engine.prompt import (
     TURN_END,
     TURN_START,
 )
+from speech_translation.engine.tokenizer import byte_level, qwen3_asr
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-
-# The splitting rule of Qwen2's tokenizer (transformers, convert_slow_tokenizer.py, Qwen2Converter).
-_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 # Byte-level BPE counts bytes, a kana or kanji has three: no token is longer than six of them, so
 # that a slot word and the set phrase around it stay separate tokens.
 _LONGEST_TOKEN_BYTES = 18
@@ -46,30 +41,10 @@ def build_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     `<asr_text>` is an added token but not a special one: decoding must keep it, since the reply is
     split there.
     """
-    from tokenizers import (
-        AddedToken,
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
-    from transformers import Qwen2TokenizerFast
+    from tokenizers import AddedToken, models, pre_tokenizers, trainers
 
     special = [END_OF_TEXT, TURN_START, TURN_END, AUDIO_START, AUDIO_END, AUDIO_PAD]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer = byte_level(models.BPE())
     # The words of the prompt itself are made single tokens by sheer frequency.
     prompt = ["system\n", "user\n", "assistant\n", "language English", "language Japanese"]
     prompt += ["language None"]
@@ -84,18 +59,9 @@ def build_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
     tokenizer.add_tokens([AddedToken(ASR_TEXT, special=False, normalized=False)])
-    return Qwen2TokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token=None,
-        bos_token=None,
-        eos_token=TURN_END,
-        pad_token=END_OF_TEXT,
+    return qwen3_asr(
+        tokenizer,
         additional_special_tokens=special[1:],
-        extra_special_tokens={
-            "audio_token": AUDIO_PAD,
-            "audio_bos_token": AUDIO_START,
-            "audio_eos_token": AUDIO_END,
-        },
         chat_template=CHAT_TEMPLATE,
         model_max_length=4096,
     )

@@ -14,13 +14,10 @@ import json
 import math
 import os
 import random
-import re
-import socket
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,164 +27,33 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_model
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 from transformers import AttentionInterface, GenerationConfig
 
 from phrasebook.architecture import build_tokenizer, new_model, save_checkpoint, small_config
-from phrasebook.augment import N_MELS, augment, noise
+from phrasebook.augment import augment
 from phrasebook.evaluate import hypotheses
 from phrasebook.sentences import pairs
-from phrasebook.synthesis import Clip, load_clips
+from phrasebook.speech import Example, Speech, Units
+from phrasebook.synthesis import load_clips
+from phrasebook.workers import average, average_gradients, run_workers
 from speech_translation.engine import load_engine
 from speech_translation.engine.attention import windowed_attention
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
-from speech_translation.text import has_japanese
 from speech_translation.types import Direction, Language
 from training.data import IGNORE, encode_example
 
 VOCABULARY = 1400
 TRAINED_ON = ("train", "word", "other")
-CHEAP_VOICES = ("flite", "mei")
 BATCH = 16
 PEAK_LR, WARMUP = 1e-3, 200
 HEARD = 1.0  # CTC per unit below which the first, easy stage ends, and
 EASY_AT_MOST = 0.25  # the share of the steps it may take
 UNMASKED = 0.2  # share of the steps before SpecAugment sets in
 CTC_WEIGHT = (0.5, 0.1)  # first and last
-ENGLISH = 0.55  # share of the speech: it is learned more slowly than Japanese
-SHARES = {"kokoro": 0.54, "cheap": 0.23, "word": 0.12, "other": 0.09, "noise": 0.02}
-TRANSCRIBE, JOIN = 0.10, 0.20  # shares of the phrases
-WORDS = 5  # single words are spoken in lists of up to so many
 FORGOTTEN = 0.25  # share of the target's tokens that the decoder cannot read back
 SYSTEM_TURN = 0.7  # vLLM leaves an empty system turn out
 DOUBTED = 0.03  # share of right translations that may be flagged as unsure
 REPORT_EVERY, SAVE_EVERY = 50, 500
-
-
-@dataclass
-class Example:
-    """What one training sample says, before it is varied.
-
-    `features` is (128, frames) log-mel; `target` None means speech that the model must not
-    translate. `forced` puts the tag into the prompt, so that the loss starts after it. `spoken` is
-    the text for CTC, empty for none.
-    """
-
-    features: torch.Tensor
-    target: Language | None
-    text: str
-    forced: bool
-    spoken: str
-
-
-def log_mel(samples: np.ndarray, extractor: Any) -> torch.Tensor:
-    """Whisper's log-mel features (128, frames) of int16 samples, kept as float16."""
-    features = extractor(samples.astype(np.float32) / 32768, sampling_rate=16_000, padding=True)
-    return torch.from_numpy(np.asarray(features["input_features"][0])).half()
-
-
-class Units:
-    """What CTC spells in: pieces of English words, Japanese characters.
-
-    Finer than the model's own tokens, which are mostly whole words: a few hundred units are
-    learned to be heard in a fifth of the steps. Coarser than letters, which in quick English come
-    faster than the encoder's 13 frames a second.
-    """
-
-    def __init__(self, english: Iterable[str], japanese: Iterable[str]) -> None:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-        self._pieces = Tokenizer(models.BPE())
-        self._pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        self._pieces.train_from_iterator(
-            map(spelled, english), trainers.BpeTrainer(vocab_size=200, show_progress=False)
-        )
-        offset = self._pieces.get_vocab_size()
-        characters = sorted(set(spelled("".join(japanese))))
-        self._characters = {c: offset + i for i, c in enumerate(characters)}
-        self.blank = offset + len(characters)
-
-    def ids(self, text: str) -> list[int]:
-        """The units of `text`; the language is told from its script."""
-        text = spelled(text)
-        if has_japanese(text):
-            return [self._characters[c] for c in text if c in self._characters]
-        ids: list[int] = self._pieces.encode(text).ids
-        return ids
-
-
-def spelled(text: str) -> str:
-    """`text` in lower case without punctuation."""
-    return re.sub(r"[^\w\s]", "", text.lower())
-
-
-class Speech:
-    """The synthesised clips as features, and the draw of training examples from them."""
-
-    def __init__(self, clips: Sequence[Clip], seed: str) -> None:
-        from transformers import WhisperFeatureExtractor
-
-        extractor = WhisperFeatureExtractor(feature_size=N_MELS)
-        self.random = random.Random(seed)
-        self.count = len(clips)
-        self.easy = False  # single phrases by the few cheap voices only
-        self.pools: dict[tuple[str, Language], list[tuple[Clip, torch.Tensor]]] = {}
-        for clip in clips:
-            kind = "cheap" if clip.voice.startswith(CHEAP_VOICES) else "kokoro"
-            kind = clip.set if clip.set in ("other", "word") else kind
-            pool = self.pools.setdefault((kind, clip.language), [])
-            pool.append((clip, log_mel(clip.samples, extractor)))
-
-    def draw(self) -> Example:
-        """One example: languages by `ENGLISH`, kinds by `SHARES`."""
-        rng = self.random
-        spoken_in = Language.ENGLISH if rng.random() < ENGLISH else Language.JAPANESE
-        other_language = next(x for x in Language if x is not spoken_in)
-        if self.easy:
-            clip, features = rng.choice(self.pools["cheap", spoken_in])
-            return Example(features, other_language, clip.translation, False, clip.text)
-        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        if kind == "noise":
-            return self._untranslatable(noise(rng.randrange(50, 300)).half())
-        clip, features = rng.choice(self.pools[kind, spoken_in])
-        if kind == "other":
-            return self._untranslatable(features)
-        spoken, text = clip.text, clip.translation
-        following = list[str]()
-        if kind == "word":
-            following = ["word"] * rng.randrange(WORDS)
-        elif rng.random() < JOIN:
-            following = [rng.choice(("kokoro", "cheap"))]
-        for next_kind in following:
-            second, more = rng.choice(self.pools[next_kind, spoken_in])
-            gap = torch.full((N_MELS, rng.randrange(10, 60)), float(features.min())).half()
-            features = torch.cat((features, gap, more), dim=1)
-            spoken = join(spoken, second.text, spoken_in)
-            text = join(text, second.translation, other_language)
-        if rng.random() < TRANSCRIBE:
-            return Example(features, spoken_in, spoken, True, spoken)
-        return Example(features, other_language, text, False, spoken)
-
-    def _untranslatable(self, features: torch.Tensor) -> Example:
-        """Sound to be answered with `language None` or, when a language is forced, nothing."""
-        if self.random.random() < 0.5:
-            return Example(features, None, "", False, "")
-        return Example(features, self.random.choice(list(Language)), "", True, "")
-
-    def batches(self, size: int) -> Iterator[list[Example]]:
-        """Batches of clips of similar length, for ever."""
-        while True:
-            drawn = sorted(
-                (self.draw() for _ in range(size * 16)), key=lambda x: x.features.shape[1]
-            )
-            groups = [drawn[i : i + size] for i in range(0, len(drawn), size)]
-            self.random.shuffle(groups)
-            yield from groups
-
-
-def join(first: str, second: str, language: Language) -> str:
-    """Two sentences as one text, by the rule of `Translation.text`."""
-    return first + (" " if language is Language.ENGLISH else "") + second
 
 
 def audio_tokens(frames: torch.Tensor) -> torch.Tensor:
@@ -314,17 +180,12 @@ def train(
     the checkpoint to `output`.
     """
     work.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    arguments = (workers, meeting, speech, work, output, steps, seed, start)
-    spawn(_train_worker, arguments, nprocs=workers)  # type: ignore[no-untyped-call]
+    run_workers(_train_worker, workers, workers, speech, work, output, steps, seed, start)
 
 
 def _train_worker(
     rank: int,
     workers: int,
-    meeting: str,
     speech: Path,
     work: Path,
     output: Path,
@@ -332,10 +193,6 @@ def _train_worker(
     seed: int,
     checkpoint: Path | None,
 ) -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # faint features otherwise make each step several times slower
-    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=workers)
-
     sentences = pairs()
     tokenizer = build_tokenizer([t for p in sentences for t in (p.en, p.ja)], VOCABULARY)
     units = Units([p.en for p in sentences], [p.ja for p in sentences])
@@ -380,15 +237,13 @@ def _train_worker(
             entropy, ctc = losses(model, head, tokenizer, units, batch, easy=easy, masked=masked)
         weight = CTC_WEIGHT[0] + (CTC_WEIGHT[1] - CTC_WEIGHT[0]) * done / steps
         (entropy + (1.0 if easy else weight) * ctc).backward()  # type: ignore[no-untyped-call]
-        _average_gradients(parameters, workers)
+        average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         shown.append((entropy.item(), ctc.item()))
         if done % REPORT_EVERY == 0:
-            means = torch.tensor(shown).mean(0)
-            torch.distributed.all_reduce(means)
-            loss, ctc_loss = (means / workers).tolist()
+            loss, ctc_loss = average(torch.tensor(shown).mean(0)).tolist()
             shown.clear()
             if easy and (ctc_loss < HEARD or done > EASY_AT_MOST * steps):
                 easy = data.easy = False
@@ -435,17 +290,6 @@ def calibrate(checkpoint: Path, speech: Path) -> float:
     config.low_confidence_logprob = threshold
     config.save_pretrained(checkpoint)
     return threshold
-
-
-def _average_gradients(parameters: Sequence[nn.Parameter], workers: int) -> None:
-    """Give every worker the mean gradient; what got none in a CTC step stays without."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= workers
-    means = torch.split(flat, [g.numel() for g in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def report(message: str) -> None:

@@ -27,7 +27,7 @@ ROOMS = {
 STOREYS = [
     {"types", "errors", "text", "files"},
     {"audio", "segments"},
-    {"engine", "captions"},
+    {"engine", "captions", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},
     {"cli", "__init__"},
@@ -43,8 +43,16 @@ PLACES = {
     "numba": {"speech_translation/engine/cpu", "evaluation/performance"},
     "llvmlite": {"speech_translation/engine/cpu"},
     "httpx": {"speech_translation/engine/remote.py", "evaluation/judge.py"},
-    "gradio": {"app.py", "web"},
-    "starlette": {"app.py", "web"},
+    "gradio": {
+        "app.py",
+        "web/api.py",
+        "web/gradio_patches.py",
+        "web/server.py",
+        "web/service.py",
+        "web/theme.py",
+    },
+    "starlette": {"web"},
+    "spaces": {"web/zerogpu.py"},
 }
 
 # What `import speech_translation` and the choice of an engine reach: heavy packages come when used.
@@ -58,6 +66,7 @@ LIGHT = [
     "speech_translation/engine/local.py",
     "speech_translation/engine/prompt.py",
     "speech_translation/engine/remote.py",
+    "speech_translation/engine/tokenizer.py",
     "web/*.py",
 ]
 

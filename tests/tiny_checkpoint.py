@@ -41,6 +41,6 @@ def make_manifest(path: Path, copies: int) -> Path:
         for copy in range(copies):
             name = f"{number}-{copy}.wav"
             write_tone(path.parent / name, 300 + 200 * number, 0.6 + 0.1 * number + 0.05 * copy)
-            rows.append({"audio": name, "text": text, "target": target})
+            rows.append({"audio": name, "text": text, "target_lang": target})
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path

@@ -1,26 +1,18 @@
-"""Speech paired with its translation: manifests, clean text, balanced epochs, batches.
+"""Speech paired with its translation: clean text, balanced epochs, batches.
 
-A manifest is a JSONL file, one sample a line:
-
-    {"audio": "clips/1.wav", "text": "こんにちは。", "source": "en", "target": "ja",
-     "context": "", "duration": 1.9}
-
-`audio` is relative to the manifest; `source`, `context` and `duration` (seconds) may be left out.
-A `target` of null is speech that the model must not translate. Qwen's own form is read too:
-{"audio": ..., "text": "language Japanese<asr_text>こんにちは。", "prompt": ...}
-(QwenLM/Qwen3-ASR, finetuning/README.md).
+Manifests are read by `speech_translation.manifest`, which says what a line holds. A `direction` of
+null is speech that the model must not translate.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +26,8 @@ from speech_translation.engine.prompt import (
     TURN_START,
 )
 from speech_translation.engine.qwen_asr_private import audio_tokens
-from speech_translation.errors import AudioError, ModelError, SpeechTranslationError
+from speech_translation.errors import AudioError, ModelError
+from speech_translation.manifest import ManifestError, Sample, read_manifest
 from speech_translation.text import JAPANESE, has_japanese
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
@@ -45,96 +38,6 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 0.5, 30.0  # seconds, from the model card
 IGNORE = -100
 """The label of every position that takes no part in the loss (PyTorch's own `ignore_index`)."""
-
-
-class ManifestError(SpeechTranslationError):
-    """A manifest cannot be read, a line of it is wrong, or nothing in it can be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One recording and what the model shall write for it; `duration` None means not yet known."""
-
-    audio: Path
-    text: str
-    target: Language | None
-    source: Language | None = None
-    context: str = ""
-    duration: Seconds | None = None
-
-
-def read_manifest(path: Path) -> list[Sample]:
-    """Read every line of a manifest, as it stands.
-
-    Raises:
-        ManifestError: the file cannot be read, or a line is wrong (named as `file:line`).
-    """
-    samples = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    samples.append(_parse(line, path.parent))
-                except ValueError as error:
-                    raise ManifestError(f"{path}:{number}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot read this manifest: {error}") from error
-    return samples
-
-
-def _parse(line: str, folder: Path) -> Sample:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
-    if not isinstance(row, dict):
-        raise ValueError('a line must be an object like {"audio": ..., "text": ..., "target": ...}')
-    for key in ("audio", "text"):
-        if not isinstance(row.get(key), str):
-            raise ValueError(f'"{key}" is missing or not a string')
-    context = row.get("context") or row.get("prompt") or ""
-    if not isinstance(context, str):
-        raise ValueError('"context" is not a string')
-    duration = row.get("duration")
-    if duration is not None and (
-        isinstance(duration, bool) or not isinstance(duration, int | float)
-    ):
-        raise ValueError('"duration" is not a number of seconds')
-    if "target" in row:
-        text, target = row["text"], _language(row, "target")
-    else:
-        text, target = _untag(row["text"])
-    return Sample(
-        audio=folder / row["audio"],
-        text=text,
-        target=target,
-        source=_language(row, "source"),
-        context=context,
-        duration=duration,
-    )
-
-
-def _language(row: dict[str, Any], key: str) -> Language | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    try:
-        return Language(value)
-    except ValueError:
-        raise ValueError(f'"{key}" is {value!r}; it must be "en" or "ja"') from None
-
-
-def _untag(text: str) -> tuple[str, Language | None]:
-    for target in (*Language, None):
-        tag = target_text(target, "")
-        if text.startswith(tag):
-            return text[len(tag) :], target
-    raise ValueError(
-        'neither "target" nor a text that starts with "language Japanese<asr_text>", '
-        '"language English<asr_text>" or "language None<asr_text>"'
-    )
 
 
 def target_text(target: Language | None, text: str) -> str:
@@ -226,7 +129,8 @@ def select(samples: Sequence[Sample]) -> tuple[list[Sample], Dropped]:
             except AudioError:
                 fault = "unreadable audio"
             else:
-                sample = replace(sample, text=text, duration=duration)
+                # What training does not need is not kept: there may be a million samples.
+                sample = replace(sample, text=text, duration=duration, transcript="")
                 if duration < SHORTEST:
                     fault = f"shorter than {SHORTEST:g} s"
                 elif duration > LONGEST:
@@ -253,14 +157,23 @@ def _text_fault(text: str, target: Language | None) -> str | None:
 def _duration(sample: Sample) -> Seconds:
     import soundfile
 
+    path = _file(sample)
     if sample.duration is not None:
-        if not sample.audio.is_file():
-            raise AudioError(f"{sample.audio}: no such file.")
+        if not path.is_file():
+            raise AudioError(f"{path}: no such file.")
         return sample.duration
     try:
-        return float(soundfile.info(str(sample.audio)).duration)
+        whole = float(soundfile.info(str(path)).duration)
     except soundfile.SoundFileError:  # not a container of libsndfile: decode it
-        return len(load_audio(sample.audio)) / SAMPLE_RATE
+        whole = len(load_audio(path)) / SAMPLE_RATE
+    if sample.start >= whole:
+        raise AudioError(f"{path}: nothing stands at {sample.start:g} s.")
+    return whole - sample.start
+
+
+def _file(sample: Sample) -> Path:
+    assert isinstance(sample.audio, Path)  # it came from a manifest
+    return sample.audio
 
 
 def load_samples(path: Path) -> tuple[list[Sample], Dropped]:
@@ -269,7 +182,7 @@ def load_samples(path: Path) -> tuple[list[Sample], Dropped]:
     Raises:
         ManifestError: as `read_manifest`, and when no sample is left.
     """
-    samples, dropped = select(read_manifest(path))
+    samples, dropped = select(list(read_manifest(path)))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
         raise ManifestError(f"{path}: no sample can be used ({reasons or 'the file is empty'}).")
@@ -360,17 +273,18 @@ def encode_example(
 class Collator:
     """Samples to one batch for the model, padded to the longest of it.
 
-    `bare` is the share of the samples without a context whose prompt has no system turn, so that
-    the model knows vLLM's prompt too. Which ones is a property of the sample: a run repeats itself.
+    `bare_prompts` is the share of the samples without a context whose prompt has no system turn, so
+    that the model knows vLLM's prompt too. Which ones is a property of the sample: a run repeats
+    itself.
 
     Raises:
         ModelError: the checkpoint's chat template gives another prompt than the one trained here.
     """
 
-    def __init__(self, processor: Any, bare: float = 0.0) -> None:
+    def __init__(self, processor: Any, bare_prompts: float = 0.0) -> None:
         self._extractor = processor.feature_extractor
         self._tokenizer = processor.tokenizer
-        self._bare = bare
+        self._bare_prompts = bare_prompts
         messages = [
             {"role": "system", "content": "context"},
             {"role": "user", "content": [{"type": "audio", "audio": ""}]},
@@ -397,7 +311,7 @@ class Collator:
         import torch
 
         audio = self._extractor(
-            [load_audio(sample.audio) for sample in samples],
+            [sample.load() for sample in samples],
             sampling_rate=SAMPLE_RATE,
             padding=True,
             truncation=False,
@@ -434,4 +348,6 @@ class Collator:
         }
 
     def _is_bare(self, sample: Sample) -> bool:
-        return zlib.crc32(f"{sample.audio.name}\n{sample.text}".encode()) / 2**32 < self._bare
+        return (
+            zlib.crc32(f"{_file(sample).name}\n{sample.text}".encode()) / 2**32 < self._bare_prompts
+        )

@@ -30,7 +30,7 @@ from speech_translation.errors import AudioError, EngineError, ModelError, Speec
 if TYPE_CHECKING:
     import torch
 
-    from training.data import Sample
+    from speech_translation.manifest import Sample
 
 _CURVE = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
 _GENERATION = "generation_config.json"
@@ -49,10 +49,10 @@ class Recipe:
     warmup: float = 0.03  # share of all steps
     batch: int = 8  # per device
     accumulate: int = 8  # batches per step
-    every: int = 500  # steps from one evaluation and checkpoint to the next
-    keep: int = 2  # checkpoints on the disk, the best among them; not in the card
-    log: int = 10  # steps from one point of the curve to the next; not in the card
-    bare: float = 0.0  # share of prompts without a system turn; not in the card
+    evaluate_every: int = 500  # steps from one evaluation and checkpoint to the next
+    checkpoints_kept: int = 2  # on the disk, the best among them; not in the card
+    log_every: int = 10  # steps from one point of the curve to the next; not in the card
+    bare_prompts: float = 0.0  # share without a system turn; not in the card
     encoder_window: bool = True  # 8 s of attention in the encoder; not in the card
     gradient_checkpointing: bool = False  # not in the card
     workers: int = 4  # processes that decode audio; not in the card
@@ -92,7 +92,7 @@ def fine_tune(recipe: Recipe) -> Path:
     trainer = _trainer_class()(
         model=model,
         args=arguments,
-        data_collator=Collator(processor, recipe.bare),
+        data_collator=Collator(processor, recipe.bare_prompts),
         train_dataset=trainset,
         eval_dataset=evalset,
         callbacks=[_curve_callback(recipe.output)],
@@ -255,15 +255,15 @@ def _arguments(recipe: Recipe) -> Any:
         gradient_checkpointing=recipe.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps" if recipe.eval else "no",
-        eval_steps=recipe.every,
-        save_steps=recipe.every,
-        save_total_limit=recipe.keep,
+        eval_steps=recipe.evaluate_every,
+        save_steps=recipe.evaluate_every,
+        save_total_limit=recipe.checkpoints_kept,
         load_best_model_at_end=recipe.eval is not None,
         metric_for_best_model="eval_loss" if recipe.eval else None,
         greater_is_better=False if recipe.eval else None,
         prediction_loss_only=True,
         label_names=["labels"],
-        logging_steps=recipe.log,
+        logging_steps=recipe.log_every,
         remove_unused_columns=False,
         dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -403,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
             help += " (default: %(default)s)"
         parser.add_argument(flag, help=help, **options)
 
-    add("--train", "manifest, see training/data.py", type=Path, required=True)
+    add("--train", "manifest, see speech_translation/manifest.py", type=Path, required=True)
     add("--output", "folder for checkpoints, model and loss curve", type=Path, required=True)
     add("--eval", "held-out manifest; without it the last checkpoint is kept", type=Path)
     add("--model", "base: a Hub id or a checkpoint folder", metavar="ID_OR_DIR")
@@ -413,15 +413,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--warmup", "share of the steps that warm up", type=share)
     add("--batch-size", "samples per device and pass", type=count, dest="batch")
     add("--accumulate", "passes per step; divide it by the number of GPUs", type=count)
-    add("--every", "steps between evaluations, each with a checkpoint", type=count)
-    add("--keep", "checkpoints kept on the disk, the best among them", type=count)
-    add("--log-every", "steps between points of the loss curve", type=count, dest="log")
     add(
-        "--bare-prompts",
-        "share of prompts without system turn, as vLLM's",
-        type=share,
-        dest="bare",
+        "--every",
+        "steps between evaluations, each with a checkpoint",
+        type=count,
+        dest="evaluate_every",
     )
+    add(
+        "--keep",
+        "checkpoints kept on the disk, the best among them",
+        type=count,
+        dest="checkpoints_kept",
+    )
+    add("--log-every", "steps between points of the loss curve", type=count)
+    add("--bare-prompts", "share of prompts without system turn, as vLLM's", type=share)
     add(
         "--no-encoder-window",
         "let the encoder see the whole clip instead of 8 s windows",

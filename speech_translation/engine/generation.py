@@ -1,4 +1,4 @@
-"""What watches a generation token by token: limits, confidence, and the text as it grows."""
+"""Parts of a generation: last logits, key-value cache, limits, confidence, growing text."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ class LastPosition(torch.nn.Module):
 
 
 def key_value_cache(layers: int, tokens: int) -> Cache:
-    """A cache with room for `tokens`, prompt and reply; the usual one is copied at each token."""
+    """A key-value cache for `tokens` of prompt and reply.
+
+    transformers' own cache is copied in every decode step.
+    """
     return Cache(layers=[PreallocatedLayer(tokens) for _ in range(layers)])
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values (batch, heads, tokens, head size), written where room was left for them."""
+    """Keys and values (batch, heads, tokens, head size) in memory that is allocated once."""
 
     def __init__(self, tokens: int) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
             room[:, :, first : first + new] = states
         return self._hold(first + new)
 
-    def one_more(self) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def next_position(self) -> tuple[torch.Tensor, torch.Tensor, int]:
         """All the room there is, of keys and of values, and the position to write to next."""
         position = self.get_seq_length()
         self._hold(position + 1)

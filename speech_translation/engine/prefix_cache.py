@@ -1,9 +1,9 @@
-"""What the model made of the beginning of a recording, kept for when more of it is there.
+"""The encoder's output and the key-value cache of a beginning, kept until more of it is there.
 
-A recording that is still running is worked on while it runs: its closed windows are encoded and
-read into the prompt's keys and values, and after its end only the rest remains. So it is when the
-same is asked again, with another direction or a repetition penalty. A part is taken up only where
-its input is the same bit by bit.
+While a recording still runs, its complete windows are encoded and prefilled; after its end only the
+rest remains. The same holds when a recording is asked about again, in another direction or with a
+repetition penalty. A part is used again only where its input is equal bit by bit, so nothing has to
+be invalidated.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _WINDOWS = 16  # kept, of 8 s and 1 MB each
 
 
 class EncoderCache(torch.nn.Module):
-    """The audio encoder of a `Qwen3ASRForConditionalGeneration`, with a memory for its windows.
+    """The audio encoder of a `Qwen3ASRForConditionalGeneration`, with a cache of its windows.
 
-    Only for an encoder that attends by windows (`attention.set_encoder_window`): no other encodes
-    each by itself.
+    The encoder has to attend by windows (`attention.set_encoder_window`), which makes the output
+    of a window independent of the others.
     """
 
     def __init__(self, tower: Any) -> None:
@@ -35,7 +35,7 @@ class EncoderCache(torch.nn.Module):
         self.frames: int = tower.n_window_infer
         """Mel frames of a window."""
         self.tokens = int(audio_tokens(torch.tensor(self.frames)))
-        """What a window is encoded to."""
+        """Tokens of a window."""
         self._chunk: int = 2 * tower.n_window  # frames; the convolutions pad what is shorter
         self._known = OrderedDict[bytes, torch.Tensor]()
 
@@ -62,9 +62,9 @@ class EncoderCache(torch.nn.Module):
 
 
 class PromptCache:
-    """The last prompt of one clip; the next one goes on where it begins alike.
+    """The key-value cache of the last clip's prompt; the next prompt reuses the common beginning.
 
-    A hook before the forward pass of the text model, `thinker.model`.
+    It is a hook before the forward pass of the text model, `thinker.model`.
     """
 
     def __init__(self, text_model: torch.nn.Module) -> None:
@@ -78,20 +78,20 @@ class PromptCache:
         inputs, cache = options["inputs_embeds"], options["past_key_values"]
         if len(inputs) > 1 or cache is None or cache.get_seq_length() > 0:
             return args, options
-        alike = self._alike(inputs)
-        if alike and self._cache is not None:
+        common = self._common(inputs)
+        if common and self._cache is not None:
             for new, old in zip(cache.layers, self._cache.layers, strict=True):
-                new.update(old.keys[:, :, :alike], old.values[:, :, :alike])
+                new.update(old.keys[:, :, :common], old.values[:, :, :common])
             options = options | {
-                "inputs_embeds": inputs[:, alike:],
-                "position_ids": options["position_ids"][..., alike:],
-                "cache_position": options["cache_position"][alike:],
+                "inputs_embeds": inputs[:, common:],
+                "position_ids": options["position_ids"][..., common:],
+                "cache_position": options["cache_position"][common:],
             }
         self._inputs, self._cache = inputs, cache
         return args, options
 
-    def _alike(self, inputs: torch.Tensor) -> int:
-        """How many positions of the prompt are known; not the last, whose output is needed."""
+    def _common(self, inputs: torch.Tensor) -> int:
+        """How many positions are in the cache; the last one is left out, its output is needed."""
         if self._cache is None:
             return 0
         done = self._cache.layers[-1].get_seq_length()  # less than the prompt where a pass failed

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_checkpoint import write_tone
+import torch
 
 from evaluation import report, run
 from evaluation.chart import draw
-from evaluation.hypotheses import generate, read, read_times
-from evaluation.samples import DataError, Sample, read_manifest
+from evaluation.hypotheses import generate, read, read_times, times_path
+from evaluation.samples import DataError, read_samples
 from speech_translation.engine import Request
-from speech_translation.errors import AudioError, EngineError
+from speech_translation.errors import EngineError
+from speech_translation.manifest import Sample
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Hypothesis
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,11 +56,15 @@ class Lengths:
         return [Hypothesis(str(len(x)), direction, tokens=2) for x in batch]
 
 
+def sample(id: str, audio: Path | np.ndarray, direction: Direction, reference: str) -> Sample:
+    return Sample(audio, reference, direction.target, direction.source, id=id)
+
+
 def tones(count: int) -> Iterator[Sample]:
     """Samples of different lengths, in both directions."""
     for i in range(count):
         direction = Direction.EN_JA if i % 3 else Direction.JA_EN
-        yield Sample(str(i), np.zeros(8000 + i, np.float32), direction, str(8000 + i))
+        yield sample(str(i), np.zeros(8000 + i, np.float32), direction, str(8000 + i))
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +111,20 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path, whole: bytes) -> None
     assert not engine.heard
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Here and in processes: threads wait longer for each other than so small a model takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_process_loses_and_repeats_nothing(tmp_path: Path) -> None:
     def command(output: str) -> list[str]:
-        options = ["--system", "phrasebook", "--data", str(TEST_SET), "--limit", "60"]
+        options = ["--system", "phrasebook", "--data", str(TEST_SET), "--limit", "24"]
         return [
             *(sys.executable, "-m", "evaluation.run", "generate", *options),
             *("--output", str(tmp_path / output)),
@@ -117,12 +133,12 @@ def test_a_killed_process_loses_and_repeats_nothing(tmp_path: Path) -> None:
     killed = tmp_path / "killed.jsonl"
     with subprocess.Popen(command("killed.jsonl"), cwd=ROOT) as process:
         deadline = time.monotonic() + 120
-        while not killed.exists() or killed.read_bytes().count(b"\n") < 10:
+        while not killed.exists() or killed.read_bytes().count(b"\n") < 6:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert killed.read_bytes().count(b"\n") < 61
+    assert killed.read_bytes().count(b"\n") < 25
     for output in ("killed.jsonl", "whole.jsonl"):
         assert run.main(command(output)[3:]) == 0
     assert killed.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -157,10 +173,10 @@ def test_a_thousand_clips_need_no_more_memory_than_a_hundred(tmp_path: Path) -> 
 
 def test_a_broken_clip_is_a_line_with_an_error_and_counts(tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"RIFF not sound")
-    broken = Sample("broken", tmp_path / "broken.wav", Direction.EN_JA, "8000")
-    missing = Sample("missing", tmp_path / "none.wav", Direction.EN_JA, "8000")
+    broken = sample("broken", tmp_path / "broken.wav", Direction.EN_JA, "8000")
+    missing = sample("missing", tmp_path / "none.wav", Direction.EN_JA, "8000")
     path = tmp_path / "out.jsonl"
-    good = [sample for sample in tones(6) if sample.direction is Direction.EN_JA]
+    good = [x for x in tones(6) if x.direction is Direction.EN_JA]
     generate([broken, *good, missing], Lengths(), HEADER, path, 4)
     _, lines = read(path)
     assert [line.id for line in lines] == ["broken", *(x.id for x in good), "missing"]
@@ -172,23 +188,12 @@ def test_a_broken_clip_is_a_line_with_an_error_and_counts(tmp_path: Path) -> Non
     assert (reached["n"], reached["errors"], reached["exact"]) == (6, 2, pytest.approx(4 / 6))
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.0, 2.1), (3.0, None), (1.0, 1.0)])
-def test_an_utterance_beyond_its_file_is_an_error(
-    tmp_path: Path, start: float, end: float | None
-) -> None:
-    clip = write_tone(tmp_path / "tone.wav", 440, 2.0)
-    late = Sample("late", clip, Direction.EN_JA, "x", start=start, end=end)
-    with pytest.raises(AudioError, match="late"):
-        late.load()
-    assert len(Sample("half", clip, Direction.EN_JA, "x", start=1.0).load()) == SAMPLE_RATE
-
-
 def test_a_long_recording_is_translated_in_parts(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     sound = rng.normal(0, 0.1, 70 * SAMPLE_RATE).astype(np.float32)
     engine = Lengths()
     generate(
-        [Sample("long", sound, Direction.JA_EN, "")], engine, HEADER, tmp_path / "out.jsonl", 1
+        [sample("long", sound, Direction.JA_EN, "")], engine, HEADER, tmp_path / "out.jsonl", 1
     )
     assert engine.heard
     assert max(engine.heard) <= 30 * SAMPLE_RATE
@@ -213,18 +218,34 @@ def test_flags_are_kept(tmp_path: Path) -> None:
     assert read(path)[1][0].flags == ["low_confidence", "repeated"]
 
 
-def test_the_clock_leaves_the_first_call_out(tmp_path: Path) -> None:
+def test_every_call_is_timed(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     generate(tones(30), Lengths(), HEADER, path, 1)
     calls = read_times(path)
-    assert len(calls) == 30
-    measured = run.speed(path)
-    assert measured is not None
-    seconds = sum(call.seconds for call in calls[1:])
-    assert measured["calls"] == 29
-    assert measured["tokens_per_second"] == pytest.approx(29 * 2 / seconds)
-    assert measured["rtfx"] == pytest.approx(sum(c.audio_seconds for c in calls[1:]) / seconds)
-    assert measured["p50_seconds"] <= measured["p95_seconds"] <= measured["p99_seconds"]
+    assert [(call.batch, call.samples, call.tokens) for call in calls] == [
+        (i, 1, 2) for i in range(30)
+    ]
+    assert calls[5].audio_seconds == pytest.approx(8005 / SAMPLE_RATE)
+
+
+def test_the_clock_leaves_the_first_call_out(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    calls = [(50.0, 9), *((seconds, 12) for seconds in (1.0, 2.0, 3.0, 4.0, 5.0))]
+    rows = [
+        {"batch": i, "samples": 1, "audio_seconds": 30.0, "seconds": seconds, "tokens": tokens}
+        for i, (seconds, tokens) in enumerate(calls)
+    ]
+    times_path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert run.speed(path) == pytest.approx(
+        {
+            "calls": 5,
+            "tokens_per_second": 60 / 15,
+            "rtfx": 150 / 15,
+            "p50_seconds": 3.0,
+            "p95_seconds": 4.8,
+            "p99_seconds": 4.96,
+        }
+    )
 
 
 def test_other_weights_are_another_revision(tmp_path: Path) -> None:
@@ -237,22 +258,11 @@ def test_other_weights_are_another_revision(tmp_path: Path) -> None:
     assert run.revision("http://127.0.0.1:8000/v1") == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("no json", "line 2"),
-        ('{"audio": "a.wav", "reference": "x"}', "direction"),
-        ('{"audio": "a.wav", "direction": "auto", "reference": "x"}', "en2ja or ja2en"),
-        ('{"direction": "en2ja", "reference": "x"}', "audio"),
-        ("[]", "line 2"),
-    ],
-)
-def test_a_bad_line_of_a_manifest_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+def test_speech_that_must_not_be_translated_is_no_sample(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    good = '{"audio": "a.wav", "direction": "en2ja", "reference": "x"}'
-    path.write_text(f"{good}\n{line}\n", "utf-8")
-    with pytest.raises(DataError, match=complaint):
-        list(read_manifest(path))
+    path.write_text('{"audio": "a.wav", "direction": null, "text": ""}\n', "utf-8")
+    with pytest.raises(DataError, match="sample 1 has nothing to translate into"):
+        list(read_samples(path))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +288,7 @@ def test_what_is_missing_is_one_sentence(
 def test_two_files_of_one_system_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = ROOT / "evaluation" / "results" / "whisper-base-human.jsonl"
+    path = ROOT / "evaluation" / "results" / "whisper-base.jsonl"
     assert run.main(["score", str(path), str(path)]) == 1
     assert "--name" in capsys.readouterr().err
 

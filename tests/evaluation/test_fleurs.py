@@ -71,12 +71,12 @@ def sentences(hub: Callable[[str, str, list[Row]], None]) -> None:
 
 @pytest.mark.usefixtures("sentences")
 def test_readings_are_joined_by_sentence() -> None:
-    assert [(x.id, x.source, x.reference, x.direction) for x in fleurs(EN_JA)] == [
+    assert [(x.id, x.transcript, x.text, x.direction) for x in fleurs(EN_JA)] == [
         ("en2ja-7-1", "Seven.", "七。", EN_JA),
         ("en2ja-9-1", "Nine.", "九。", EN_JA),
         ("en2ja-7-2", "Seven.", "七。", EN_JA),
     ]
-    assert [(x.id, x.source, x.reference, x.direction) for x in fleurs(JA_EN)] == [
+    assert [(x.id, x.transcript, x.text, x.direction) for x in fleurs(JA_EN)] == [
         ("ja2en-9-1", "九。", "Nine.", JA_EN),
         ("ja2en-7-1", "七。", "Seven.", JA_EN),
         ("ja2en-7-2", "七。", "Seven.", JA_EN),
@@ -104,8 +104,8 @@ def test_covost_has_its_own_columns(hub: Callable[[str, str, list[Row]], None]) 
     }
     hub("fixie-ai/covost2", "en_ja", [{"id": "common_voice_en_1", **columns}])
     (sample,) = covost2(EN_JA)
-    assert (sample.id, sample.source) == ("en2ja-common_voice_en_1", "Yes.")
-    assert (sample.reference, sample.direction) == ("はい。", EN_JA)
+    assert (sample.id, sample.transcript) == ("en2ja-common_voice_en_1", "Yes.")
+    assert (sample.text, sample.direction) == ("はい。", EN_JA)
     assert len(sample.load()) == 8000
 
 

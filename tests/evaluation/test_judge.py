@@ -10,7 +10,8 @@ import pytest
 
 from evaluation import judge
 from evaluation.hypotheses import Line
-from evaluation.judge import RUBRIC, parse
+from evaluation.judge import RUBRIC
+from evaluation.verdicts import parse
 from speech_translation.types import Direction
 
 EN_JA, JA_EN = Direction.EN_JA, Direction.JA_EN

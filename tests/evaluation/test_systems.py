@@ -18,7 +18,7 @@ from evaluation.run import main
 from evaluation.systems import SYSTEMS
 from speech_translation.engine import Request
 from speech_translation.errors import ModelError
-from speech_translation.types import Direction, Flag, Hypothesis
+from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis
 
 Load = Callable[[str], Any]
 
@@ -123,19 +123,19 @@ def test_whisper_is_told_the_language_spoken_and_seamless_the_one_to_write(
 ) -> None:
     engine = load(name)
     seen: list[torch.Tensor] = []
-    hook = engine._model.get_decoder().register_forward_pre_hook(
+    hook = engine.model.get_decoder().register_forward_pre_hook(
         lambda _, args, options: seen.append(options["input_ids"]), with_kwargs=True
     )
     engine.generate(Request(clips, direction))
     hook.remove()
-    tokens = engine._processor.tokenizer.convert_ids_to_tokens
+    tokens = engine.processor.tokenizer.convert_ids_to_tokens
     assert ["".join(tokens(row)) for row in seen[0].tolist()] == [prompt, prompt]
 
 
 def test_faster_whisper_is_told_to_translate_japanese(
     load: Load, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load("whisper-base")._model
+    model = load("whisper-base").model
     prompts: list[list[int]] = []
     decode = model.generate_with_fallback
 
@@ -155,16 +155,19 @@ def test_the_precision_asked_for_is_used(
 ) -> None:
     engine: Any = SYSTEMS[name].load(folders[name], "cpu", "bfloat16")
     assert engine.description == f"{folders[name]} on cpu in bfloat16"
-    assert engine._model.dtype is torch.bfloat16
+    assert engine.model.dtype is torch.bfloat16
     assert len(engine.generate(Request(clips, JA_EN))) == 2
 
 
 def test_full_attention_is_the_same_model_without_the_window(load: Load) -> None:
-    windowed, full = (
-        load(name).asr.model.thinker.audio_tower.config._attn_implementation
-        for name in ("qwen3-asr", "qwen3-asr-full-attention")
-    )
-    assert windowed != full == "sdpa"
+    """The window is 8 s long: below that nothing differs."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 12 * SAMPLE_RATE).astype(np.float32)
+    for seconds, alike in ((6, True), (12, False)):
+        windowed, full = (
+            load(name).generate(Request([noise[: seconds * SAMPLE_RATE]], JA_EN))[0].mean_logprob
+            for name in ("qwen3-asr", "qwen3-asr-full-attention")
+        )
+        assert (windowed == pytest.approx(full, rel=1e-5)) is alike
 
 
 @pytest.mark.parametrize(
@@ -203,8 +206,8 @@ def test_a_manifest_becomes_scores_for_each_direction(
     write_tone(tmp_path / "en.wav", 300, 0.6)
     write_tone(tmp_path / "ja.wav", 900, 1.1)
     samples = [
-        {"audio": "en.wav", "direction": "en2ja", "reference": "駅はどこですか？"},
-        {"audio": "ja.wav", "direction": "ja2en", "reference": "Good morning."},
+        {"audio": "en.wav", "direction": "en2ja", "text": "駅はどこですか？"},
+        {"audio": "ja.wav", "direction": "ja2en", "text": "Good morning."},
     ]
     manifest, output = tmp_path / "manifest.jsonl", tmp_path / "said.jsonl"
     manifest.write_text("\n".join(map(json.dumps, samples)), "utf-8")

@@ -1,11 +1,11 @@
-"""The phrasebook's trainer: what it varies, what it asks for, and what it leaves behind."""
+"""The phrasebook's training speech: what is varied, what is asked for, how it is evaluated."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hum import write_clips
 from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
     _get_feat_extract_output_lengths,
 )
@@ -13,37 +13,10 @@ from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
 from phrasebook.augment import N_MELS, augment, noise
 from phrasebook.clips import assembled
 from phrasebook.evaluate import table
+from phrasebook.speech import Speech
 from phrasebook.synthesis import Clip, load_clips
-from phrasebook.train import PEAK_LR, Speech, audio_tokens, learning_rate, train
-from speech_translation import Direction, Language, load_engine
-from speech_translation.engine import Request
-
-
-def write_clips(folder: Path) -> None:
-    """A folder of clips as `phrasebook.synthesis` leaves it: hum in place of speech."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    rows, samples = [], []
-    word = ("Wine.", "ワイン。")
-    for language, text, translation in (
-        ("en", "Good morning.", "おはようございます。"),
-        ("ja", "おはようございます。", "Good morning."),
-    ):
-        for kind, voice in (
-            ("train", "af_heart"),
-            ("train", "mei^1.00+0"),
-            ("word", "af_sky"),
-            ("other", "af_sky"),
-        ):
-            wave = (rng.normal(0, 3000, 16_000)).astype("<i2")
-            samples.append(wave)
-            row = {"set": kind, "language": language, "text": text, "voice": voice, "rate": 1.0}
-            row["translation"] = "" if kind == "other" else translation
-            if kind == "word":
-                row["text"], row["translation"] = word if language == "en" else word[::-1]
-            rows.append(json.dumps(row | {"samples": len(wave)}, ensure_ascii=False))
-    (folder / "clips.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "clips.pcm").write_bytes(b"".join(wave.tobytes() for wave in samples))
+from phrasebook.train import PEAK_LR, audio_tokens, learning_rate
+from speech_translation import Language
 
 
 @pytest.fixture
@@ -119,15 +92,6 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert max(rates) == pytest.approx(PEAK_LR)
     assert rates.index(max(rates)) < 400
     assert rates[-1] == pytest.approx(PEAK_LR / 100)
-
-
-def test_training_leaves_a_checkpoint_that_loads(clips: list[Clip], tmp_path: Path) -> None:
-    output = tmp_path / "checkpoint"
-    train(tmp_path / "speech", tmp_path / "work", output, steps=2, seed=1, workers=2)
-    assert not list(tmp_path.glob("*.partial"))
-    engine = load_engine(str(output), "cpu")
-    samples = clips[0].samples.astype(np.float32) / 32768
-    assert len(engine.generate(Request([samples], Direction.EN_JA))) == 1
 
 
 def test_bundled_recordings_say_where_their_sentences_are(clips: list[Clip]) -> None:

@@ -124,7 +124,7 @@ def test_clips_of_another_plan_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_clips_says_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"training\.synthesis"):
+    with pytest.raises(ModelError, match=r"phrasebook\.synthesis"):
         load_clips(tmp_path)
 
 

@@ -12,18 +12,16 @@ import torch
 from tiny_checkpoint import make_tiny_checkpoint, write_tone
 
 from speech_translation.errors import ModelError
+from speech_translation.manifest import ManifestError, Sample
 from speech_translation.types import Language
 from training.data import (
     IGNORE,
     BalancedSampler,
     Collator,
-    ManifestError,
-    Sample,
     clean_text,
     encode_example,
     load_samples,
     prompt_text,
-    read_manifest,
     select,
     target_text,
 )
@@ -44,49 +42,11 @@ def manifest(folder: Path, *lines: object) -> Path:
     return path
 
 
-def test_both_forms_of_a_manifest_line(tmp_path: Path) -> None:
-    path = manifest(
-        tmp_path,
-        {"audio": "a.wav", "text": "はい。", "source": "en", "target": "ja", "duration": 1.5},
-        "",
-        {"audio": "/b.wav", "text": "language English<asr_text>Yes.", "prompt": "names"},
-        {"audio": "c.wav", "text": "language None<asr_text>"},
-        {"audio": "d.wav", "text": "", "target": None},
-    )
-    assert read_manifest(path) == [
-        Sample(tmp_path / "a.wav", "はい。", JA, EN, "", 1.5),
-        Sample(Path("/b.wav"), "Yes.", EN, context="names"),
-        Sample(tmp_path / "c.wav", "", None),
-        Sample(tmp_path / "d.wav", "", None),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("{", "not JSON"),
-        ([1], "must be an object"),
-        ({"text": "x", "target": "en"}, '"audio" is missing'),
-        ({"audio": "a.wav", "text": 3, "target": "en"}, '"text" is missing or not a string'),
-        ({"audio": "a.wav", "text": "x"}, 'neither "target" nor'),
-        ({"audio": "a.wav", "text": "language French<asr_text>x"}, 'neither "target" nor'),
-        ({"audio": "a.wav", "text": "x", "target": "fr"}, "\"target\" is 'fr'"),
-        ({"audio": "a.wav", "text": "x", "target": "en", "duration": "1"}, '"duration" is not'),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: object, complaint: str) -> None:
-    path = manifest(tmp_path, {"audio": "a.wav", "text": "x", "target": "en"}, line)
-    with pytest.raises(ManifestError) as caught:
-        read_manifest(path)
-    assert str(caught.value).startswith(f"{path}:2: ")
-    assert complaint in str(caught.value)
-
-
 def test_a_missing_or_useless_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.jsonl: cannot read"):
-        read_manifest(tmp_path / "none.jsonl")
+        load_samples(tmp_path / "none.jsonl")
     with pytest.raises(ManifestError, match=r"no sample can be used \(1 wrong script\)"):
-        load_samples(manifest(tmp_path, {"audio": "a.wav", "text": "no", "target": "ja"}))
+        load_samples(manifest(tmp_path, {"audio": "a.wav", "text": "no", "direction": "en2ja"}))
 
 
 @pytest.mark.parametrize(
@@ -141,12 +101,15 @@ def test_what_cannot_be_learned_from_is_dropped_and_counted(tmp_path: Path) -> N
         sample("full", "Yes.", EN),
         sample("half", "ignored", None),
         sample("short", "Stated durations are believed.", EN, duration=2.0),
+        sample("long", "An utterance of it.", EN, start=30.0 - 0.4),
+        sample("long", "So long as it was cut.", EN, start=1.0, end=3.0, duration=2.0),
     ]
     bad = [
         sample("short", "Yes.", EN),
         sample("long", "Yes.", EN),
         sample("missing", "Yes.", EN),
         sample("missing", "Yes.", EN, duration=2.0),
+        sample("half", "Yes.", EN, start=1.0),
         sample("text", "Yes.", EN),
         sample("half", " \u3000\n", JA),
         sample("half", "...", EN),
@@ -160,11 +123,13 @@ def test_what_cannot_be_learned_from_is_dropped_and_counted(tmp_path: Path) -> N
         ("Yes.", 30.0),
         ("", 0.5),
         ("Stated durations are believed.", 2.0),
+        ("An utterance of it.", pytest.approx(0.5)),
+        ("So long as it was cut.", 2.0),
     ]
     assert dropped == {
         "shorter than 0.5 s": 1,
         "longer than 30 s": 1,
-        "unreadable audio": 3,
+        "unreadable audio": 4,
         "empty text": 2,
         "wrong script": 2,
         "prompt token in text": 1,
@@ -249,7 +214,7 @@ def test_labels_of_a_ragged_batch(processor: Any, tmp_path: Path, side: str) -> 
     samples = [
         Sample(write_tone(tmp_path / "a.wav", 440, 0.6), "はい。", JA),
         Sample(
-            write_tone(tmp_path / "b.wav", 550, 2.3), "Where is the station?", EN, None, "hints"
+            write_tone(tmp_path / "b.wav", 550, 2.3), "Where is the station?", EN, context="hints"
         ),
         Sample(write_tone(tmp_path / "c.wav", 660, 1.0), "", None),
     ]
@@ -296,6 +261,17 @@ def test_the_batch_fits_the_processor_of_inference(processor: Any, tmp_path: Pat
         assert torch.equal(prompt, asked["input_ids"][row][asked["attention_mask"][row].bool()])
 
 
+def test_an_utterance_is_trained_on_without_its_neighbours(processor: Any, tmp_path: Path) -> None:
+    long = write_tone(tmp_path / "long.wav", 440, 3.0)
+    alone = write_tone(tmp_path / "alone.wav", 440, 1.0)  # 440 Hz: each second is the same
+    cut, whole = (
+        Collator(processor)([sample])
+        for sample in (Sample(long, "はい。", JA, start=1.0, end=2.0), Sample(alone, "はい。", JA))
+    )
+    assert cut.keys() == whole.keys()
+    assert all(torch.allclose(cut[key], whole[key], atol=1e-3) for key in whole)
+
+
 def test_a_share_of_the_prompts_has_no_system_turn(processor: Any, tmp_path: Path) -> None:
     tone = write_tone(tmp_path / "a.wav", 440, 0.5)
     samples = [Sample(tone, f"Number {n}.", EN) for n in range(40)]
@@ -303,7 +279,7 @@ def test_a_share_of_the_prompts_has_no_system_turn(processor: Any, tmp_path: Pat
     tokenizer = processor.tokenizer
 
     def bare(share: float) -> list[bool]:
-        rows = Collator(processor, bare=share)(samples)["input_ids"]
+        rows = Collator(processor, bare_prompts=share)(samples)["input_ids"]
         return ["system" not in tokenizer.decode(row) for row in rows]
 
     assert bare(0.0) == [False] * 80

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint
 
 from speech_translation.errors import AudioError, ModelError
+from speech_translation.manifest import ManifestError, Sample
 from speech_translation.types import Language
-from training.data import IGNORE, Collator, ManifestError, Sample
+from training.data import IGNORE, Collator
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
 BESIDE_THE_WEIGHTS = [
@@ -50,7 +51,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     other = {"ja": "漢字漢字漢字漢字", "en": "zqzqzqzqzqzq"}
     held_out = folder / "eval.jsonl"
     held_out.write_text(
-        "\n".join(json.dumps({**row, "text": other[row["target"]]}) for row in rows[::2])
+        "\n".join(json.dumps({**row, "text": other[row["target_lang"]]}) for row in rows[::2])
     )
     base = make_tiny_checkpoint(folder / "base")
     # transformers reads such a file and refuses to write it: a temperature without sampling.
@@ -65,9 +66,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         learning_rate=5e-3,
         batch=4,
         accumulate=2,
-        every=7,
-        keep=9,
-        log=1,
+        evaluate_every=7,
+        checkpoints_kept=9,
+        log_every=1,
         workers=0,
     )
 
@@ -162,7 +163,7 @@ def test_how_an_update_is_cut_makes_no_difference(run: Path, recipe: Recipe) -> 
         batch=8,
         accumulate=1,
         gradient_checkpointing=True,
-        keep=1,
+        checkpoints_kept=1,
     )
     final = fine_tune(whole)
     for column, tolerance in (("loss", 2e-3), ("grad_norm", 2e-2)):

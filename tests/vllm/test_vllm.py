@@ -16,15 +16,18 @@ import pytest
 from gradio_client import Client, handle_file
 
 import inference
-from app import Settings, launch
+from app import build_page
 from evaluation import run
 from evaluation.hypotheses import read
-from evaluation.samples import Sample, read_manifest
+from evaluation.samples import read_samples
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
+from speech_translation.manifest import Sample
 from speech_translation.translate import translate
 from speech_translation.types import Direction
+from web.server import launch
+from web.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".cache" / "vllm" / "bin" / "python"
@@ -97,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def samples() -> list[Sample]:
     """The phrasebook's test set."""
-    return list(read_manifest(ROOT / "evaluation" / "data" / "phrasebook.jsonl"))
+    return list(read_samples(ROOT / "evaluation" / "data" / "phrasebook.jsonl"))
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -156,7 +159,7 @@ def test_the_space_uses_it(server: Server) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    demo, url = launch(Settings(engine_url=server.url, port=port), wait=False)
+    demo, url = launch(build_page, Settings(engine_url=server.url, port=port), wait=False)
     try:
         client = Client(url, verbose=False)
         clip = EXAMPLES / "en_1.flac"

@@ -2,7 +2,7 @@
 
 Decoding on a CPU waits for the weights. torch has no operator that reads bfloat16 and multiplies in
 float32, and its int8 ones round the activations to int8 or reach a tenth of the memory's speed
-(`python -m evaluation.performance.kernels` compares them); numba comes with librosa.
+(CONTRIBUTING.md has the figures); numba comes with librosa.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numba import get_num_threads, njit, prange, set_num_threads, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-_AHEAD = 16_384  # bytes; int8 is used up faster than the processor fetches ahead by itself
-_LINE = 64  # bytes of a cache line, and of a vector
+_PREFETCH_BYTES = 16_384  # the processor's own prefetching is too slow for int8
+_CACHE_LINE = 64  # bytes, as many as a vector has
 LARGEST = 127 * 256
 """The largest activation in 16 bits, of which the upper half has 7 bits and a sign."""
 
@@ -29,7 +29,7 @@ _LOWEST = np.finfo(np.float32).min
 MULTIPLIES_INTEGERS = bool(get_host_cpu_features().get("avx512vnni", False))
 """Whether the processor does: four products of int8 and their sum in one instruction."""
 
-_at_once = threading.Lock()  # numba's own pool of threads ends the process when two calls meet
+_one_call = threading.Lock()  # numba's pool of threads aborts the process when two calls overlap
 
 
 def multiply(
@@ -38,31 +38,32 @@ def multiply(
     """Write x weight^T into `out`, float32 (rows, outputs).
 
     `x` is float32 (rows, inputs). `weight` (outputs, inputs) is uint16, the bits of bfloat16, or
-    int8, of which row i counts `scale[i]`; `scale` is float32 (outputs,), or empty for none.
+    int8. Row i of int8 weights is multiplied by `scale[i]`; `scale` is float32 (outputs,), and
+    empty for bfloat16.
 
-    The arithmetic is in float32. With int8 on a processor that multiplies integers (AVX512-VNNI),
-    each row of `x` becomes 16-bit integers, of which the halves are multiplied apart and exactly, a
-    third of the instructions: what is lost is 2^-16 of the row's largest value.
+    The arithmetic is in float32. For int8 on a processor that multiplies integers (AVX512-VNNI),
+    each row of `x` is rounded to 16-bit integers, and their upper and lower bytes are multiplied
+    exactly. That takes a third of the instructions and loses 2^-16 of the row's largest value.
     """
     with _using(threads):
         _multiply(x, weight, scale, out)
 
 
 def quantise(weight: np.ndarray, narrow: np.ndarray, scale: np.ndarray, threads: int) -> None:
-    """Write `weight`, rounded to int8, and what a row of it counts, its largest value a 127th.
+    """Round `weight` to int8 into `narrow`; a row's `scale` is its largest value divided by 127.
 
-    `weight` (outputs, inputs) is float32 or uint16, the bits of bfloat16. Nothing is kept beside:
-    what torch allocates for each step stayed in the heap, a third of the weights' size.
+    `weight` (outputs, inputs) is float32 or uint16, the bits of bfloat16. The loop allocates
+    nothing: torch's temporaries left holes in the heap, a third of the weights' size.
     """
     with _using(threads):
         _quantise(weight, narrow, scale)
 
 
-def step(
+def decode_step(
     hidden: np.ndarray,
-    rotation: tuple[np.ndarray, np.ndarray],
-    seen: np.ndarray,
-    known: tuple[np.ndarray, np.ndarray],
+    cos_sin: tuple[np.ndarray, np.ndarray],
+    mask: np.ndarray,
+    kv_cache: tuple[np.ndarray, np.ndarray],
     position: int,
     weights: tuple[np.ndarray, ...],
     scales: tuple[np.ndarray, ...],
@@ -71,21 +72,23 @@ def step(
     scaling: np.float32,
     threads: int,
 ) -> None:
-    """Take `hidden`, float32 (rows, size), a token a row, through a layer of Qwen3, in place.
+    """Apply a Qwen3 decoder layer to `hidden`, float32 (rows, size), one token a row, in place.
 
-    `rotation` are cosines and sines (rows or 1, head size). `known`, keys and values (rows, heads,
-    room, head size), get theirs at `position`; of those up to it a row sees the ones that `seen`
-    (rows, position + 1) tells, or all if it is empty. `weights` and `scales` (`multiply`) are of
-    queries, keys, values, output, gate, up and down; `norms` of the layer's input, queries, keys,
-    and the second half's input.
+    `cos_sin` (rows or 1, head size) are those of the rotary embedding. `kv_cache` are keys and
+    values (rows, heads, room, head size); the token's own are written at `position`. `mask` is
+    bool (rows, position + 1), true where a row attends, or empty where every row attends to all.
+    `weights` and `scales` (see `multiply`) belong to the q, k, v, o, gate, up and down projections;
+    `norms` to the layer's input, q, k, and the MLP's input.
     """
     with _using(threads):
-        _step(hidden, rotation, seen, known, position, weights, scales, norms, epsilon, scaling)
+        _decode_step(
+            hidden, cos_sin, mask, kv_cache, position, weights, scales, norms, epsilon, scaling
+        )
 
 
 @contextmanager
 def _using(threads: int) -> Iterator[None]:
-    with _at_once:
+    with _one_call:
         if threads != get_num_threads():
             set_num_threads(threads)
         yield
@@ -127,7 +130,7 @@ def _quantise(weight: Any, narrow: Any, scale: Any) -> None:
 @intrinsic
 @no_type_check
 def _prefetch(typing_context, array, index):
-    """Ask for the line of `array` at a flat index; past its end it does nothing."""
+    """Prefetch the cache line of `array` at a flat index; past its end nothing happens."""
 
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -148,8 +151,8 @@ def _multiply_row(x: Any, weight: Any, scale: Any, out: Any) -> None:
     inputs = x.shape[0]
     for i in prange(weight.shape[0]):
         if weight.itemsize == 1:
-            for k in range(0, inputs, _LINE):
-                _prefetch(weight, i * inputs + k + _AHEAD)
+            for k in range(0, inputs, _CACHE_LINE):
+                _prefetch(weight, i * inputs + k + _PREFETCH_BYTES)
         total = np.float32(0.0)
         for k in range(inputs):
             total += _wide(weight[i, k]) * x[k]
@@ -201,10 +204,10 @@ def _multiply_rows(x: Any, weight: Any, scale: Any, out: Any) -> None:
 
 
 def _integer_products(count: int) -> Any:
-    """What multiplies a row of int8 weights with `count` rows of int8 activations, all at once.
+    """A function that multiplies a row of int8 weights with `count` rows of int8 activations.
 
-    The instruction wants one factor without a sign: the weights are taken 128 too large, and the
-    products come out larger by 128 times the sum of the activations.
+    The instruction takes one unsigned factor. The weights are shifted by 128, which adds 128 times
+    the sum of the activations to each product.
     """
 
     @intrinsic
@@ -217,13 +220,13 @@ def _integer_products(count: int) -> Any:
                 for i in (0, 2)
             )
             inputs = builder.extract_value(weights.shape, 1)
-            word, lanes = inputs.type, _LINE // 4
+            word, lanes = inputs.type, _CACHE_LINE // 4
             number, byte = ir.IntType(32), ir.IntType(8)
-            bytes_of, numbers = ir.VectorType(byte, _LINE), ir.VectorType(number, lanes)
+            bytes_of, numbers = ir.VectorType(byte, _CACHE_LINE), ir.VectorType(number, lanes)
             add_products = cgutils.get_or_insert_function(
                 builder.module,
                 ir.FunctionType(numbers, [numbers, bytes_of, bytes_of]),
-                f"llvm.x86.avx512.vpdpbusd.{8 * _LINE}",
+                f"llvm.x86.avx512.vpdpbusd.{8 * _CACHE_LINE}",
             )
             add_up = cgutils.get_or_insert_function(
                 builder.module,
@@ -241,8 +244,8 @@ def _integer_products(count: int) -> Any:
             these = row_of(weights, row)
             those = [row_of(halves, builder.add(first, word(i))) for i in range(count)]
             totals = [cgutils.alloca_once_value(builder, numbers([0] * lanes)) for _ in those]
-            above = bytes_of([-128] * _LINE)
-            step = cgutils.for_range_slice(builder, word(0), inputs, word(_LINE), word)
+            above = bytes_of([-128] * _CACHE_LINE)
+            step = cgutils.for_range_slice(builder, word(0), inputs, word(_CACHE_LINE), word)
             with step as (index, _):
                 unsigned = builder.xor(vector(these, index), above)
                 for total, start in zip(totals, those, strict=True):
@@ -262,9 +265,9 @@ _of_one_row, _of_four_rows = _integer_products(2), _integer_products(8)
 
 @partial(_compiled, parallel=False)
 def _halve(x: Any, halves: Any, steps: Any, excess: Any) -> None:
-    """Rows of `x` as 16-bit integers times a step each; upper and lower byte are rows of `halves`.
+    """Round each row of `x` to 16-bit integers times a step; their bytes are two rows of `halves`.
 
-    `excess` is 128 times a row's sum (`_integer_products`).
+    `excess` is 128 times the sum of a row (see `_integer_products`).
     """
     for row in range(x.shape[0]):
         largest = np.float32(1e-30)
@@ -290,8 +293,8 @@ def _multiply_halves(x: Any, weight: Any, scale: Any, out: Any) -> None:
     steps, excess = np.empty(rows, np.float32), np.empty(rows, np.int64)
     _halve(x, halves, steps, excess)
     for i in prange(weight.shape[0]):
-        for k in range(0, inputs, _LINE):
-            _prefetch(weight, i * inputs + k + _AHEAD)
+        for k in range(0, inputs, _CACHE_LINE):
+            _prefetch(weight, i * inputs + k + _PREFETCH_BYTES)
         whole = rows // 4 * 4
         for first in range(0, whole, 4):
             sums = _of_four_rows(weight, i, halves, 2 * first)
@@ -320,7 +323,7 @@ def _product_of(x, weight, scale, out):
             _multiply_rows(x, weight, scale, out)
 
     def in_halves(x, weight, scale, out):
-        if weight.shape[1] % _LINE == 0:
+        if weight.shape[1] % _CACHE_LINE == 0:
             _multiply_halves(x, weight, scale, out)
         else:
             _multiply_rows(x, weight, scale, out)
@@ -357,59 +360,56 @@ def _rotate(x: Any, cosines: Any, sines: Any) -> None:
 
 
 @_compiled
-def _attend(queries: Any, known: Any, tokens: Any, seen: Any, scaling: Any, out: Any) -> None:
-    """Queries (rows, heads, size) to what they attend to, (rows, heads * size).
+def _attend(q: Any, kv_cache: Any, tokens: Any, mask: Any, scaling: Any, out: Any) -> None:
+    """Attention of queries (rows, heads, size) to the first `tokens` of a key-value cache.
 
-    Of `known`, keys and values (rows, fewer heads, room, size), there are so many `tokens`.
+    The cache is (rows, key-value heads, room, size) each; `out` is (rows, heads * size).
     """
-    keys, values = known
-    rows, heads, size = queries.shape
-    shared = heads // keys.shape[1]
+    keys, values = kv_cache
+    rows, heads, size = q.shape
+    group = heads // keys.shape[1]  # queries that share a key
     for index in prange(rows * heads):
         row, head = index // heads, index % heads
-        query, here, there = (
-            queries[row, head],
-            keys[row, head // shared],
-            values[row, head // shared],
-        )
+        query = q[row, head]
+        key, value = keys[row, head // group], values[row, head // group]
         scores = np.empty(tokens, np.float32)
         largest = _LOWEST
         for token in range(tokens):
             score = _LOWEST
-            if seen.size == 0 or seen[row, token]:
+            if mask.size == 0 or mask[row, token]:
                 score = np.float32(0)
                 for k in range(size):
-                    score += query[k] * here[token, k]
+                    score += query[k] * key[token, k]
                 score *= scaling
             scores[token] = score
             largest = max(largest, score)
         total = np.float32(0)
-        found = np.zeros(size, np.float32)
+        weighted = np.zeros(size, np.float32)
         for token in range(tokens):
-            if seen.size == 0 or seen[row, token]:
-                share = np.exp(scores[token] - largest)
-                total += share
+            if mask.size == 0 or mask[row, token]:
+                probability = np.exp(scores[token] - largest)
+                total += probability
                 for k in range(size):
-                    found[k] += share * there[token, k]
+                    weighted[k] += probability * value[token, k]
         for k in range(size):
-            out[row, head * size + k] = found[k] / total
+            out[row, head * size + k] = weighted[k] / total
 
 
 @_compiled
-def _gate(gates: Any, values: Any) -> None:
-    """SiLU of the gates times the values, in place of the gates."""
-    for row in range(gates.shape[0]):
-        for k in prange(gates.shape[1]):
-            gate = gates[row, k]
-            gates[row, k] = gate / (np.float32(1) + np.exp(-gate)) * values[row, k]
+def _silu_times(gate: Any, up: Any) -> None:
+    """SiLU(gate) * up, in place of `gate`."""
+    for row in range(gate.shape[0]):
+        for k in prange(gate.shape[1]):
+            x = gate[row, k]
+            gate[row, k] = x / (np.float32(1) + np.exp(-x)) * up[row, k]
 
 
 @partial(_compiled, parallel=False)
-def _step(
+def _decode_step(
     hidden: Any,
-    rotation: Any,
-    seen: Any,
-    known: Any,
+    cos_sin: Any,
+    mask: Any,
+    kv_cache: Any,
     position: Any,
     weights: Any,
     scales: Any,
@@ -417,8 +417,8 @@ def _step(
     epsilon: Any,
     scaling: Any,
 ) -> None:
-    cosines, sines = rotation
-    keys, values = known
+    cosines, sines = cos_sin
+    keys, values = kv_cache
     rows, size = hidden.shape
     heads, head_size = keys.shape[1], keys.shape[3]
     x = np.empty((rows, size), np.float32)
@@ -429,24 +429,24 @@ def _step(
     _product(x, weights[0], scales[0], queries)
     _product(x, weights[1], scales[1], new_keys)
     _product(x, weights[2], scales[2], new_values)
-    asked = queries.reshape(rows, -1, head_size)
-    given = new_keys.reshape(rows, heads, head_size)
+    q = queries.reshape(rows, -1, head_size)
+    k = new_keys.reshape(rows, heads, head_size)
     for row in range(rows):
         at = min(row, len(cosines) - 1)  # a position for each row, or one for all
-        for new, norm in ((asked[row], norms[1]), (given[row], norms[2])):
+        for new, norm in ((q[row], norms[1]), (k[row], norms[2])):
             _normalise(new, norm, epsilon, new)
             _rotate(new, cosines[at], sines[at])
-        keys[row, :, position] = given[row]
+        keys[row, :, position] = k[row]
         values[row, :, position] = new_values[row].reshape(heads, head_size)
     attended = np.empty_like(queries)
-    _attend(asked, known, position + 1, seen, scaling, attended)
+    _attend(q, kv_cache, position + 1, mask, scaling, attended)
     _product(attended, weights[3], scales[3], x)
     hidden += x
     _normalise(hidden, norms[3], epsilon, x)
-    gates = np.empty((rows, weights[4].shape[0]), np.float32)
-    wide = np.empty_like(gates)
-    _product(x, weights[4], scales[4], gates)
-    _product(x, weights[5], scales[5], wide)
-    _gate(gates, wide)
-    _product(gates, weights[6], scales[6], x)
+    gate = np.empty((rows, weights[4].shape[0]), np.float32)
+    up = np.empty_like(gate)
+    _product(x, weights[4], scales[4], gate)
+    _product(x, weights[5], scales[5], up)
+    _silu_times(gate, up)
+    _product(gate, weights[6], scales[6], x)
     hidden += x

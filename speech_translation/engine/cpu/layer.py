@@ -1,8 +1,9 @@
-"""One token more in a decoder layer with narrow weights, compiled as a whole.
+"""A decode step through a decoder layer with narrow weights, compiled as one function.
 
-For one token a layer's products take 2 ms, and the hundred small operations between them another
-0.6: torch and Python spend their time on starting each. Here they are loops in one function. The
-arithmetic is transformers' `Qwen3` layer's (modeling_qwen3_asr.py of qwen-asr 0.0.6) in float32.
+In a decode step the matrix products of a layer take 2 ms. The hundred small operations between them
+take another 0.6 ms, since torch and Python start each of them alone. Here they are loops in one
+function. The arithmetic is that of the `Qwen3` layer in modeling_qwen3_asr.py of qwen-asr 0.0.6, in
+float32.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from speech_translation.engine.cpu.kernels import step
+from speech_translation.engine.cpu.kernels import decode_step
 from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowLinear
 from speech_translation.engine.generation import PreallocatedLayer, key_value_cache
 
-_EVERYTHING = np.ones((0, 0), np.bool_)  # the mask where nothing is hidden
+_NO_MASK = np.ones((0, 0), np.bool_)
 
 
 class CompiledLayer(nn.Module):
-    """A decoder layer, which does what it always did but for a token at a time, and few rows."""
+    """A decoder layer whose decode steps, for few rows, are compiled; prefill is left to torch."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class CompiledLayer(nn.Module):
         past_key_values: Any = None,
         **options: Any,
     ) -> torch.Tensor:
-        """(batch, tokens, size) to the same, as the layer would."""
+        """The layer's output for `hidden`, (batch, tokens, size)."""
         rows, tokens, _ = hidden.shape
         cache: Any = past_key_values.layers[self._at] if past_key_values is not None else None
         has_room = isinstance(cache, PreallocatedLayer) and cache.is_initialized
@@ -63,13 +64,13 @@ class CompiledLayer(nn.Module):
                 **options,
             )
             return done
-        keys, values, position = cache.one_more()
+        keys, values, position = cache.next_position()
         cosines, sines = (part[:, 0].contiguous().numpy() for part in position_embeddings)
         out = hidden.clone(memory_format=torch.contiguous_format)
-        step(
+        decode_step(
             out[:, 0].numpy(),
             (cosines, sines),
-            _EVERYTHING if attention_mask is None else attention_mask[:, 0, 0].contiguous().numpy(),
+            _NO_MASK if attention_mask is None else attention_mask[:, 0, 0].contiguous().numpy(),
             (keys.numpy(), values.numpy()),
             position,
             self._weights,
@@ -83,7 +84,7 @@ class CompiledLayer(nn.Module):
 
 
 def compile_layers(text_model: Any) -> None:
-    """Let the layers of a Qwen3 text model step, if they are narrow throughout."""
+    """Compile the layers of a Qwen3 text model, if all their weights are narrow."""
     layers = text_model.layers
     if text_model.config.hidden_act == "silu" and all(map(_is_narrow, layers)):
         text_model.layers = nn.ModuleList(CompiledLayer(layer) for layer in layers)
@@ -91,7 +92,7 @@ def compile_layers(text_model: Any) -> None:
 
 
 def _compile(layer: CompiledLayer, config: Any) -> None:
-    """Take two tokens through the first layer, or on a new machine the first request waits 10 s."""
+    """Run two decode steps of the first layer: compiling takes 10 s once on a machine."""
     cache = key_value_cache(1, 2)
     nothing = torch.zeros(1, 1, config.head_dim)
     for _ in range(2):
