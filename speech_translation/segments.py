@@ -53,7 +53,19 @@ def find_segments(samples: Samples, max_seconds: Seconds = 30.0) -> list[Span]:
     """
     if max_seconds < 1:
         raise ValueError(f"max_seconds must be at least 1, not {max_seconds:g}")
-    probabilities = _speech_probabilities(samples)
+    return spans_of(speech_probabilities(samples), samples, max_seconds)
+
+
+def speech_probabilities(samples: Samples) -> Samples:
+    """Probability of speech in each window of 512 `samples`: float32 `(ceil(n / 512),)`."""
+    return _Silero().hear(samples)
+
+
+def spans_of(probabilities: Samples, samples: Samples, max_seconds: Seconds = 30.0) -> list[Span]:
+    """The second half of `find_segments`: the spans in `samples` of which the detector said this.
+
+    `probabilities` is what `speech_probabilities` gives.
+    """
     spans: list[Span] = []
     for region in _pad(_regions(probabilities), len(samples)):
         spans += _split(region, samples, probabilities, int(max_seconds * SAMPLE_RATE))
@@ -211,11 +223,6 @@ class _Regions:
             ended, self._start = self.current, None
             return ended
         return None
-
-
-def _speech_probabilities(samples: Samples) -> Samples:
-    """Probability of speech in each window: float32 `(ceil(n / 512),)`."""
-    return _Silero().hear(samples)
 
 
 def _regions(probabilities: Samples) -> list[Span]:

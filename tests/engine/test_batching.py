@@ -1,22 +1,21 @@
 """One engine for many callers, with the embedded checkpoint behind it."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from clips import clip, reference
 
-from speech_translation.audio import load_audio
-from speech_translation.engine import Engine, Request, load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import EngineError
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Hypothesis
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("en_1", "ja_1", "en_2", "ja_2")
+PATIENCE = 60.0  # seconds for what would otherwise wait for ever
 
 
 class Watched:
@@ -27,45 +26,60 @@ class Watched:
         self.batch_size = batch_size
         self.description = self._engine.description
         self.batches = list[int]()
+        self.entered = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
     def generate(self, request: Request) -> list[Hypothesis]:
-        self.open.wait()
+        self.entered.set()
+        assert self.open.wait(PATIENCE)
         self.batches.append(len(request.batch))
         return self._engine.generate(request)
 
 
-def clip(name: str) -> np.ndarray:
-    return load_audio(EXAMPLES / f"{name}.flac")
+class Arrivals:
+    """Passes requests on to a shared engine and tells when they stand in line there.
 
+    Only then does the engine ask whether their callers have given up.
+    """
 
-def reference(name: str) -> str:
-    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
+    def __init__(self, shared: SharedEngine) -> None:
+        self._shared = shared
+        self.batch_size = shared.batch_size
+        self.description = shared.description
+        self._arrived = threading.Semaphore(0)
 
+    def generate(self, request: Request) -> list[Hypothesis]:
+        asked = threading.Event()
 
-def wait_for_calls(shared: SharedEngine, count: int) -> None:
-    deadline = time.monotonic() + 10
-    while len(shared._waiting) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        def cancelled() -> bool:
+            if not asked.is_set():
+                asked.set()
+                self._arrived.release()
+            return request.abandoned
+
+        return self._shared.generate(replace(request, cancelled=cancelled))
+
+    def wait_for(self, count: int) -> None:
+        assert all(self._arrived.acquire(timeout=PATIENCE) for _ in range(count))
 
 
 def test_everybody_gets_their_own_text_from_one_batch() -> None:
     engine = Watched(batch_size=8)
-    shared: Engine = SharedEngine(engine)
+    shared = SharedEngine(engine)
+    others = Arrivals(shared)
     engine.open.clear()
     heard: dict[str, list[str]] = {name: [] for name in NAMES}
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(shared.generate, Request([clip("en_1")], Direction.AUTO))
-        time.sleep(0.2)  # that one is under way, the others wait
+        assert engine.entered.wait(PATIENCE)  # that one is under way, the others wait
         jobs = {
             name: pool.submit(
-                translate, clip(name), shared, on_text=lambda _, text, n=name: heard[n].append(text)
+                translate, clip(name), others, on_text=lambda _, text, n=name: heard[n].append(text)
             )
             for name in NAMES
         }
-        wait_for_calls(shared, 4)  # type: ignore[arg-type]
+        others.wait_for(4)
         engine.open.set()
         assert first.result()[0].text == reference("en_1")
         assert {name: job.result().text for name, job in jobs.items()} == {
@@ -80,13 +94,14 @@ def test_everybody_gets_their_own_text_from_one_batch() -> None:
 def test_different_directions_do_not_share_a_batch() -> None:
     engine = Watched(batch_size=8)
     shared = SharedEngine(engine)
+    others = Arrivals(shared)
     engine.open.clear()
     with ThreadPoolExecutor(3) as pool:
         pool.submit(shared.generate, Request([clip("en_1")], Direction.AUTO))
-        time.sleep(0.2)
-        to_ja = pool.submit(shared.generate, Request([clip("en_2")], Direction.EN_JA))
-        to_en = pool.submit(shared.generate, Request([clip("ja_2")], Direction.JA_EN))
-        wait_for_calls(shared, 2)
+        assert engine.entered.wait(PATIENCE)
+        to_ja = pool.submit(others.generate, Request([clip("en_2")], Direction.EN_JA))
+        to_en = pool.submit(others.generate, Request([clip("ja_2")], Direction.JA_EN))
+        others.wait_for(2)
         engine.open.set()
         assert to_ja.result()[0].text == reference("en_2")
         assert to_en.result()[0].text == reference("ja_2")
@@ -94,8 +109,9 @@ def test_different_directions_do_not_share_a_batch() -> None:
 
 
 def test_a_short_request_does_not_wait_for_a_whole_talk() -> None:
-    shared = SharedEngine(Watched(batch_size=1))
-    talk = np.tile(clip("en_long"), 2)
+    engine = Watched(batch_size=1)
+    shared = SharedEngine(engine)
+    talk = clip("en_long")
     finished = list[str]()
 
     def run(name: str, samples: np.ndarray) -> None:
@@ -104,7 +120,7 @@ def test_a_short_request_does_not_wait_for_a_whole_talk() -> None:
 
     long = threading.Thread(target=run, args=("talk", talk))
     long.start()
-    time.sleep(0.3)
+    assert engine.entered.wait(PATIENCE)
     run("short", clip("en_1"))
     long.join()
     assert finished == ["short", "talk"]
@@ -113,14 +129,16 @@ def test_a_short_request_does_not_wait_for_a_whole_talk() -> None:
 def test_who_gives_up_is_let_go_and_the_others_are_served() -> None:
     engine = Watched(batch_size=8)
     shared = SharedEngine(engine)
+    others = Arrivals(shared)
     engine.open.clear()
     gone = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         leaving = pool.submit(shared.generate, Request([clip("en_1")], cancelled=gone.is_set))
-        time.sleep(0.2)
-        staying = pool.submit(shared.generate, Request([clip("ja_1")], Direction.AUTO))
+        assert engine.entered.wait(PATIENCE)
+        staying = pool.submit(others.generate, Request([clip("ja_1")], Direction.AUTO))
+        others.wait_for(1)
         gone.set()
-        assert [hypothesis.text for hypothesis in leaving.result(timeout=2)] == [""]
+        assert [hypothesis.text for hypothesis in leaving.result(PATIENCE / 2)] == [""]
         engine.open.set()
         assert staying.result()[0].text == reference("ja_1")
 

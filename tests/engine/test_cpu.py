@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import DIRECTIONS, ROOT, clip, reference
 from qwen_asr import Qwen3ASRModel
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import linear
 
-from speech_translation.audio import load_audio
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.attention import set_encoder_window
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, free_bytes, require_memory
@@ -23,10 +23,6 @@ from speech_translation.engine.local import LocalEngine
 from speech_translation.errors import ModelError
 from speech_translation.segments import cut, find_segments
 from speech_translation.types import Direction
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ROOT = EXAMPLES.parent
-DIRECTIONS = {"en": Direction.EN_JA, "ja": Direction.JA_EN}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +82,7 @@ def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int, inputs: int
         assert ((product - wanted).abs() / size).max() < 3e-3
 
 
+@pytest.mark.slow
 def test_without_a_folder_for_it_the_kernel_is_compiled_anew() -> None:
     code = """
 import numpy as np
@@ -100,6 +97,7 @@ print(out[0, 0])
     assert run.stdout.strip() == "48.0", run.stderr
 
 
+@pytest.mark.slow
 def test_a_request_finds_everything_compiled() -> None:
     code = (
         "from speech_translation import Request, load_audio, load_engine\n"
@@ -147,16 +145,16 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
     stock = Qwen3ASRModel.from_pretrained(str(bfloat16), dtype=torch.float32, device_map="cpu")
     set_encoder_window(stock.model, True)
     same = LocalEngine(stock, "stock", "float32", 1)
-    samples = load_audio(EXAMPLES / f"{language}_long.flac")
+    samples = clip(f"{language}_long")
     whole = samples[: 20 * 16_000]  # three windows of the encoder
-    clips = [*(cut(samples, span) for span in find_segments(samples)), whole]
+    clips = [*(cut(samples, span) for span in find_segments(samples)[:8]), whole]
     for asked in (DIRECTIONS[language], Direction.AUTO):
         together = [
             *exact.generate(Request(clips[:-1], asked)),
             *exact.generate(Request(clips[-1:], asked)),
         ]
-        for ours, clip in zip(together, clips, strict=True):
-            theirs = same.generate(Request([clip], asked))[0]
+        for ours, sound in zip(together, clips, strict=True):
+            theirs = same.generate(Request([sound], asked))[0]
             assert (ours.text, ours.tokens, ours.flags) == (
                 theirs.text,
                 theirs.tokens,
@@ -167,15 +165,14 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
 
 @pytest.mark.parametrize("name", ["en_1", "ja_1", "en_two_sentences", "ja_2"])
 def test_int8_translates_the_bundled_clips_alike(bfloat16: Path, name: str) -> None:
-    reference = (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
-    samples = load_audio(EXAMPLES / f"{name}.flac")
+    samples = clip(name)
     for model in ("phrasebook", bfloat16):
         engine = local(model, "int8")
         assert engine.description.endswith("in int8")
         clips = [cut(samples, span) for span in find_segments(samples)]
-        texts = [engine.generate(Request([clip], DIRECTIONS[name[:2]]))[0].text for clip in clips]
+        texts = [engine.generate(Request([sound], DIRECTIONS[name[:2]]))[0].text for sound in clips]
         joined = "".join(texts) if name.startswith("en") else " ".join(texts)
-        assert joined == reference
+        assert joined == reference(name)
 
 
 def test_int8_keeps_nothing_of_the_file(bfloat16: Path, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
-"""The pipeline on a scripted engine; tests/test_end_to_end.py runs it on the real one."""
+"""The pipeline on a scripted engine; test_end_to_end.py runs it on the real one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+from clips import PEOPLE
 
+from speech_translation.audio import load_audio
 from speech_translation.engine import Request
 from speech_translation.translate import iter_translate, translate
 from speech_translation.types import Direction, Flag, Hypothesis, Span
@@ -40,10 +41,10 @@ class ScriptedEngine:
         return hypotheses
 
 
-@pytest.fixture
-def three_utterances(speech_clip: Callable[[str], np.ndarray]) -> np.ndarray:
+@pytest.fixture(scope="module")
+def three_utterances() -> np.ndarray:
     """Three times the same short sentence, a second of silence before each and at the end."""
-    clip = speech_clip("en/sense_and_sensibility_01_austen_64kb-0880.wav")
+    clip = load_audio(PEOPLE[1])
     silence = np.zeros(16_000, np.float32)
     return np.concatenate([silence, clip, silence, clip, silence, clip, silence])
 
@@ -99,10 +100,8 @@ def test_a_forced_direction_is_kept(three_utterances: np.ndarray) -> None:
     assert directions(engine) == [Direction.JA_EN] * 3
 
 
-def test_a_loop_is_tried_once_more_in_shorter_spans(
-    speech_clip: Callable[[str], np.ndarray],
-) -> None:
-    clip = speech_clip("en/sense_and_sensibility_01_austen_64kb-0870.wav")
+def test_a_loop_is_tried_once_more_in_shorter_spans() -> None:
+    clip = load_audio(PEOPLE[0])
     good = Hypothesis("He had leisure.", Direction.JA_EN, 5, -0.1)
     engine = ScriptedEngine([LOOP] + [good] * 9)
     translation = translate(clip, engine, Direction.JA_EN)
