@@ -64,3 +64,9 @@ def listener() -> Iterator[tuple[int, list[str]]]:
 
         threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1], visits
+
+
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the disk, where nothing depends on it."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)

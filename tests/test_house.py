@@ -30,6 +30,7 @@ STOREYS = [
     {"engine", "captions", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},
+    {"console"},
     {"cli", "__init__"},
 ]
 

@@ -1,358 +1,27 @@
-"""Many files: none lost, none doubled, none half, however the run ends; and what it says."""
+"""Many recordings: where they are found, what a fault costs, and how much is under way."""
 
 import errno
-import gc
-import json
-import multiprocessing
 import os
-import pathlib
-import random
-import signal
-import subprocess
-import sys
 import threading
-import time
-import tracemalloc
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import scripts
+from runs import SETTINGS, Translator, entries, results, run, times_done, touch
 
-import inference
-from speech_translation import bulk, captions, files
-from speech_translation.bulk import JOURNAL, Entry, Journal, Tally, sources, translate_files
-from speech_translation.engine import Engine, Request
+from speech_translation import captions, files
+from speech_translation.bulk import Tally, find_sources, translate_files
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError
-from speech_translation.types import Direction, Hypothesis, Segment, Translation
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
-CLIPS = ("en_1", "ja_1", "en_2", "ja_2")
-OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
-
-
-class Silent:
-    """An engine for recordings of which nothing is asked."""
-
-    description, batch_size = "silent", 1
-
-    def generate(self, request: Request) -> list[Hypothesis]:
-        raise AssertionError
-
-
-class Translator:
-    """In place of `translate`: a file's text is its name, unless it says otherwise; notes calls."""
-
-    def __init__(self) -> None:
-        self.asked = list[Path]()
-        self.fault: Callable[[Path], None] = lambda _: None
-
-    def __call__(self, source: str, engine: Engine, direction: Direction, **_: Any) -> Translation:
-        path = Path(source)
-        self.asked.append(path)
-        if not path.exists():
-            raise AudioError(f"{path.name} does not exist. Check the path.")
-        self.fault(path)
-        content = path.read_text("utf-8") or path.name
-        return Translation((Segment(0.0, 1.0, content, Direction.JA_EN),), direction, 1.0)
+from speech_translation.journal import Journal, Recording
 
 
 @pytest.fixture
-def translator(monkeypatch: pytest.MonkeyPatch) -> Translator:
-    translator = Translator()
-    monkeypatch.setattr(bulk, "translate", translator)
-    return translator
+def translator() -> Translator:
+    return Translator()
 
 
-@pytest.fixture
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without waiting for the disk, where nothing depends on it."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def clips(folder: Path, count: int) -> dict[Path, str]:
-    """`count` recordings in folders below `folder`; the text of each by its path there, as .txt."""
-    texts = {}
-    for i in range(count):
-        name = CLIPS[i % len(CLIPS)]
-        path = folder / f"part {i % 7}" / f"{i:04}.flac"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(EXAMPLES / f"{name}.flac")
-        text = (EXAMPLES / f"{name}.txt").read_text("utf-8")
-        texts[path.relative_to(folder).with_suffix(".txt")] = text
-    return texts
-
-
-def run(out: Path, *arguments: Path, jobs: int = 3, suffix: str = "txt", **options: Any) -> Tally:
-    with Journal(out) as journal:
-        return translate_files(
-            sources(map(str, arguments), suffix),
-            Silent(),
-            journal,
-            suffix,  # type: ignore[arg-type]
-            jobs=jobs,
-            **options,
-        )
-
-
-def entries(out: Path) -> list[Entry]:
-    return [Entry(**json.loads(line)) for line in (out / JOURNAL).read_bytes().splitlines()]
-
-
-def results(out: Path, pattern: str = "*") -> dict[Path, str]:
-    """All there is below a folder, but for the journal."""
-    found = [p for p in out.rglob(pattern) if p.is_file() and p.name != JOURNAL]
-    return {path.relative_to(out): path.read_text("utf-8") for path in found}
-
-
-def times_done(out: Path) -> Counter[str]:
-    return Counter(entry.source for entry in entries(out) if entry.error is None)
-
-
-def main(
-    capsys: pytest.CaptureFixture[str], out: Path, *arguments: Path | str
-) -> tuple[int, list[str]]:
-    status = inference.main([*map(str, arguments), "--output-dir", str(out), *OFFLINE])
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    return status, captured.err.splitlines()
-
-
-# With the embedded checkpoint
-
-
-def test_two_hundred_files_come_out_whole_and_once(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    recordings, out = tmp_path / "in", tmp_path / "out"
-    expected = clips(recordings, 200)
-    status, said = main(capsys, out, recordings, "--jobs", "8")
-    assert status == 0
-    assert results(out) == expected
-    assert set(times_done(out).values()) == {1}
-    assert len(times_done(out)) == 200
-    assert said[-1].startswith("200 files done in 0:")
-    assert ", 0 before, 0 failed, " in said[-1]
-    assert said[-1].endswith(" h of audio per hour")
-
-    before = {path: (out / path).stat().st_mtime_ns for path in expected}
-    status, said = main(capsys, out, recordings, "--jobs", "8")
-    assert (status, said[-1][:15]) == (0, "0 files done in")
-    assert ", 200 before, " in said[-1]
-    assert {path: (out / path).stat().st_mtime_ns for path in expected} == before
-    assert len(entries(out)) == 200
-
-
-def test_killed_runs_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    recordings, out = tmp_path / "in", tmp_path / "out"
-    expected = clips(recordings, 40)
-    command = [sys.executable, "inference.py", str(recordings), *OFFLINE]
-    command += ["--output-dir", str(out), "--jobs", "4", "--quiet"]
-    chance = random.Random(6)
-    written = dict[Path, int]()
-    for kill_after in (chance.randint(1, 12), chance.randint(18, 30)):
-        process = subprocess.Popen(command, cwd=ROOT)
-        deadline = time.monotonic() + 120
-        while len(results(out, "*.txt")) < kill_after and time.monotonic() < deadline:
-            time.sleep(chance.uniform(0.001, 0.03))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        done = {entry.output for entry in entries(out) if entry.error is None}
-        assert len(done) >= kill_after - 4  # renamed, but not yet in the journal
-        for path, mtime in written.items():
-            assert (out / path).stat().st_mtime_ns == mtime
-        written = {Path(x): (out / x).stat().st_mtime_ns for x in done}
-        assert all(text == expected[path] for path, text in results(out, "*.txt").items())
-    status, _ = main(capsys, out, recordings, "--jobs", "4")
-    assert status == 0
-    assert results(out) == expected
-    assert set(times_done(out).values()) == {1}
-    assert len(times_done(out)) == 40
-    for path, mtime in written.items():
-        assert (out / path).stat().st_mtime_ns == mtime
-
-
-def test_files_that_fail_are_listed_at_the_end_and_tried_again(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    recordings, out = tmp_path / "in", tmp_path / "out"
-    expected = clips(recordings, 8)
-    (recordings / "text.wav").write_text("This is not audio.\n" * 50)
-    touch(recordings / "empty.wav", tmp_path / "nothing" / "notes.md")
-    names = tmp_path / "more.list"
-    names.write_text("missing.mp3\nin/part 1/0001.flac\n")
-    status, said = main(capsys, out, recordings, names, tmp_path / "nothing", "--jobs", "3")
-    assert status == 1
-    assert {**expected, Path("in/part 1/0001.txt"): ""}.keys() >= results(out).keys()
-    assert expected.items() <= results(out).items()
-    errors = [line for line in said if line.startswith("error: ")]
-    assert said[-4:] == errors
-    for path, reason in {
-        recordings / "text.wav": "holds no sound",
-        recordings / "empty.wav": "is empty",
-        tmp_path / "missing.mp3": "does not exist",
-        tmp_path / "nothing": "holds no audio",
-    }.items():
-        assert sum(str(path) in line and reason in line for line in errors) == 1, path
-    assert "4 failed" in said[-5]
-
-    (recordings / "text.wav").unlink()
-    (recordings / "empty.wav").unlink()
-    (tmp_path / "missing.mp3").symlink_to(EXAMPLES / "en_1.flac")
-    status, said = main(capsys, out, recordings, names, "--jobs", "3", "--quiet")
-    assert (status, said) == (0, [])
-    assert results(out) == {**expected, Path("missing.txt"): expected[Path("part 0/0000.txt")]}
-    assert set(times_done(out).values()) == {1}
-
-
-def test_ctrl_c_leaves_no_half_file_and_goes_on(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    recordings, out = tmp_path / "in", tmp_path / "out"
-    expected = clips(recordings, 24)
-
-    def press() -> None:
-        while len(results(out, "*.txt")) < 3:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press).start()
-    status, said = main(capsys, out, recordings, "--jobs", "4")
-    assert (status, said[-1]) == (130, "interrupted")
-    first = results(out)
-    assert 3 <= len(first) < 24
-    assert first.items() <= expected.items()
-    assert len(entries(out)) == len(first)
-    status, said = main(capsys, out, recordings, "--jobs", "4")
-    assert status == 0
-    assert f", {len(first)} before, " in said[-1]
-    assert results(out) == expected
-
-
-@pytest.mark.parametrize("arguments", [["a.wav"], ["-", "--output-dir", "out"]])
-def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        inference.main([*arguments, "--jobs", "2"])
-    assert caught.value.code == 2
-    assert "--jobs" in capsys.readouterr().err.splitlines()[-1]
-
-
-# Killed and cut at every point
-
-
-def test_a_run_killed_at_any_step_loses_and_doubles_nothing(
-    translator: Translator, tmp_path: Path
-) -> None:
-    """The steps: each time that something reaches the disk, and before each rename."""
-    recordings = [tmp_path / "in" / f"{i}.wav" for i in range(5)]
-    touch(*recordings)
-    steps = [(os, "fsync"), (os, "replace"), (os, "unlink"), (json, "dumps")]
-
-    def die_at(last: int, out: Path) -> None:
-        lock, left = threading.Lock(), iter(range(last))
-
-        def stepping(function: Callable[..., Any]) -> Callable[..., Any]:
-            def step(*args: Any, **options: Any) -> Any:
-                with lock:
-                    if next(left, None) is None:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                return None if function is fsync else function(*args, **options)
-
-            return step
-
-        fsync = os.fsync
-        for module, name in steps:
-            setattr(module, name, stepping(getattr(module, name)))
-        run(out, tmp_path / "in", jobs=2)
-
-    killed = 0
-    for last in range(100):
-        out = tmp_path / f"out {last}"
-        process = multiprocessing.get_context("fork").Process(target=die_at, args=(last, out))
-        process.start()
-        process.join()
-        before = times_done(out)
-        translator.asked.clear()
-        run(out, tmp_path / "in", jobs=2)
-        assert results(out) == {Path(f"{i}.txt"): f"{i}.wav\n" for i in range(5)}
-        assert times_done(out) == {str(path): 1 for path in recordings}
-        assert {*map(str, translator.asked)} == {*map(str, recordings)} - before.keys()
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        killed += 1
-    assert process.exitcode == 0
-    assert killed > 20
-
-
-@pytest.mark.usefixtures("no_sync")
-def test_a_torn_last_line_is_dropped(translator: Translator, tmp_path: Path) -> None:
-    recordings, out = [tmp_path / "in" / name for name in ("a.wav", "b.wav")], tmp_path / "out"
-    touch(*recordings)
-    run(out, tmp_path / "in", jobs=1)
-    whole = (out / JOURNAL).read_bytes()
-    first = whole.index(b"\n") + 1
-    for size in [*range(0, len(whole), 7), first, len(whole)]:
-        (out / JOURNAL).write_bytes(whole[:size])
-        translator.asked.clear()
-        run(out, tmp_path / "in")
-        assert len(translator.asked) == 2 - whole[:size].count(b"\n")
-        assert times_done(out) == {str(path): 1 for path in recordings}
-    (out / JOURNAL).write_bytes(bytes(40) + b"\n" + whole[first:])  # what a power cut can leave
-    translator.asked.clear()
-    run(out, tmp_path / "in")
-    assert len(translator.asked) == 1
-
-
-# What is done, and what is done again
-
-
-@pytest.mark.usefixtures("no_sync")
-def test_a_changed_recording_and_a_lost_result_are_done_again(
-    translator: Translator, tmp_path: Path
-) -> None:
-    recordings, out = [tmp_path / "in" / f"{i}.wav" for i in range(4)], tmp_path / "out"
-    touch(*recordings)
-    run(out, tmp_path / "in")
-    recordings[0].write_text("something else")
-    os.utime(recordings[1], ns=(1, 1))
-    (out / "2.txt").unlink()
-    translator.asked.clear()
-    tally = run(out, tmp_path / "in")
-    assert sorted(translator.asked) == recordings[:3]
-    assert (tally.done, tally.skipped, tally.failed) == (3, 1, 0)
-    assert results(out)[Path("0.txt")] == "something else\n"
-    recordings[3].unlink()
-    assert run(out, recordings[3]).skipped == 1  # it is done, wherever it is now
-
-
-@pytest.mark.usefixtures("no_sync")
-def test_namesakes_keep_their_outputs(translator: Translator, tmp_path: Path) -> None:
-    folder, out = tmp_path / "in", tmp_path / "out"
-    touch(
-        folder / "talk.mp3", folder / "talk.wav", folder / "talk-2.wav", folder / "x" / "talk.wav"
-    )
-    run(out, folder)
-    first = results(out)
-    assert sorted(first.values()) == ["talk-2.wav\n", "talk.mp3\n", "talk.wav\n", "talk.wav\n"]
-    assert first[Path("x/talk.txt")] == "talk.wav\n"
-    touch(folder / "talk.aac")
-    (folder / "talk.mp3").unlink()
-    translator.asked.clear()
-    run(out, folder)
-    assert translator.asked == [folder / "talk.aac"]
-    assert first.items() < results(out).items()
-    run(out, folder, suffix="srt")  # another format is another result
-    assert len(results(out, "*.srt")) == 4
+# What is found
 
 
 @pytest.mark.usefixtures("no_sync")
@@ -368,24 +37,37 @@ def test_a_list_names_recordings_from_its_own_folder(
     lines = [*map(os.fsencode, inside), b"", b"in/../in/a.wav", b"../b.wav", os.fsencode(outside)]
     names.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
     out = tmp_path / "out"
-    tally = run(out, names)
+    tally = run(out, names, translator=translator)
     assert (tally.done, tally.skipped, tally.failed) == (4, 2, 0)  # two are named twice
     below = Path(*outside.parts[1:])
     assert results(out).keys() == {path.with_suffix(".txt") for path in [*inside, below]}
-    assert run(out, names).skipped == 6
-    tally = run(out, names, tmp_path / "lists" / "in")  # by another way
+    assert run(out, names, translator=translator).skipped == 6
+    tally = run(out, names, tmp_path / "lists" / "in", translator=translator)  # by another way
     assert (tally.done, tally.skipped) == (0, 9)
 
 
-def test_only_one_run_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    with Journal(out):
-        status, said = main(capsys, out, EXAMPLES / "en_1.flac", "--jobs", "2")
-        assert status == 1
-        (line,) = said
-        assert line.startswith(f"error: Another run writes into {out}: ")
-    with Journal(out):
-        pass
+def test_recordings_have_the_names_that_they_were_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(*(tmp_path / "in" / name for name in ("b/1.wav", "a/2.wav", "a b/3.wav")))
+    (tmp_path / "in" / "some.list").write_text("b/1.wav\n")
+    found = list(find_sources(["in", "in/some.list", "x.mp3", "-"], in_order=True))
+    assert all(isinstance(item, Recording) for item in found)
+    names = [item.name for item in found if isinstance(item, Recording)]
+    assert names == ["in/a/2.wav", "in/a b/3.wav", "in/b/1.wav", "in/b/1.wav", "x.mp3", "stdin"]
+    sources = [item.source for item in found if isinstance(item, Recording)]
+    assert sources == [*(str(tmp_path / name) for name in names[:-1]), "-"]
+    outputs = [str(item.output) for item in found if isinstance(item, Recording)]
+    assert outputs == ["a/2", "a b/3", "b/1", "b/1", "x", "stdin"]
+
+
+def test_what_holds_no_recording_is_an_error_to_report(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    found = list(find_sources(["", str(tmp_path / "nothing")]))
+    assert [type(item) for item in found] == [AudioError, AudioError]
+    assert "is empty" in str(found[0])
+    assert "holds no audio" in str(found[1])
 
 
 # Faults
@@ -403,7 +85,7 @@ def test_a_full_disk_is_a_sentence_for_each_file(
     touch(*(tmp_path / "in" / f"{i}.wav" for i in range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(captions, "replace_file", full_disk)
-        tally = run(out, tmp_path / "in")
+        tally = run(out, tmp_path / "in", translator=translator)
     assert (tally.done, tally.failed) == (0, 5)
     assert {x.error for x in entries(out)} == {
         f"{out / f'{i}.txt'} cannot be written: No space left on device. Make room there, or "
@@ -411,33 +93,33 @@ def test_a_full_disk_is_a_sentence_for_each_file(
         for i in range(5)
     }
     assert results(out) == {}
-    assert run(out, tmp_path / "in").done == 5
+    assert run(out, tmp_path / "in", translator=translator).done == 5
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "replace", full_disk)  # once the temporary file is there
         touch(tmp_path / "in" / "late.wav")
-        assert run(out, tmp_path / "in").failed == 1
+        assert run(out, tmp_path / "in", translator=translator).failed == 1
     assert len(results(out)) == 5
 
 
-@pytest.mark.usefixtures("translator")
 def test_a_journal_that_cannot_be_written_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(*(tmp_path / "in" / f"{i}.wav" for i in range(50)))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_disk)
         patch.setattr(captions, "replace_file", lambda path, content: path.write_text(content))
         with pytest.raises(SpeechTranslationError, match=r"journal\.jsonl cannot be written: No"):
-            run(tmp_path / "out", tmp_path / "in", jobs=2)
+            run(tmp_path / "out", tmp_path / "in", jobs=2, translator=translator)
     assert len(results(tmp_path / "out")) <= 6
     (tmp_path / "file").touch()
     with pytest.raises(SpeechTranslationError, match="cannot be written"):
-        Journal(tmp_path / "file" / "out")
+        Journal(tmp_path / "file" / "out", SETTINGS)
 
 
 @pytest.mark.usefixtures("no_sync")
-def test_one_fault_does_not_end_the_run(translator: Translator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_fault_does_not_end_the_run(translator: Translator, tmp_path: Path, jobs: int) -> None:
     faults = {"0.wav": EngineError("The server is gone."), "1.wav": MemoryError()}
     touch(*(tmp_path / "in" / f"{i}.wav" for i in range(4)))
 
@@ -445,23 +127,27 @@ def test_one_fault_does_not_end_the_run(translator: Translator, tmp_path: Path) 
         if path.name in faults:
             raise faults[path.name]
 
+    def found() -> Iterator[Recording | AudioError]:
+        return find_sources([str(tmp_path / "in")])
+
     translator.fault = fault
-    with Journal(tmp_path / "out") as journal:
-        wanted = sources([str(tmp_path / "in")], "txt")
-        assert translate_files(wanted, Silent(), journal, jobs=2).failed == 2
+    with Journal(tmp_path / "out", SETTINGS) as journal:
+        assert translate_files(found(), translator, journal, jobs=jobs).failed == 2
         assert {Path(x.source).name: x.error for x in journal.failures()} == {
             "0.wav": "The server is gone.",
             "1.wav": "MemoryError: MemoryError",
         }
     translator.fault = lambda _: None
-    with Journal(tmp_path / "out") as journal:
-        wanted = sources([str(tmp_path / "in")], "txt")
-        assert translate_files(wanted, Silent(), journal).done == 2
+    with Journal(tmp_path / "out", SETTINGS) as journal:
+        assert translate_files(found(), translator, journal).done == 2
         assert not list(journal.failures())
 
 
 @pytest.mark.usefixtures("no_sync")
-def test_an_interrupt_inside_the_work_goes_through(translator: Translator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupt_inside_the_work_goes_through(
+    translator: Translator, tmp_path: Path, jobs: int
+) -> None:
     touch(*(tmp_path / "in" / f"{i:02}.wav" for i in range(40)))
 
     def fault(path: Path) -> None:
@@ -470,35 +156,59 @@ def test_an_interrupt_inside_the_work_goes_through(translator: Translator, tmp_p
 
     translator.fault = fault
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "out", tmp_path / "in", jobs=2)
+        run(tmp_path / "out", tmp_path / "in", jobs=jobs, translator=translator)
     assert len(translator.asked) < 20
     translator.fault = lambda _: None
-    run(tmp_path / "out", tmp_path / "in", jobs=2)
+    run(tmp_path / "out", tmp_path / "in", jobs=jobs, translator=translator)
     assert len(results(tmp_path / "out")) == 40
     assert set(times_done(tmp_path / "out").values()) == {1}
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_what_is_missing_or_done_needs_no_preparation(
+    translator: Translator, tmp_path: Path
+) -> None:
+    prepared = list[int]()
+
+    def prepare() -> None:
+        prepared.append(len(translator.asked))
+
+    paths = [tmp_path / f"{i}.wav" for i in range(4)]
+    touch(*paths[1:])
+    tally = run(tmp_path / "out", *paths, translator=translator, jobs=1, prepare=prepare)
+    assert (tally.done, tally.failed) == (3, 1)
+    assert prepared == [1]  # once, after the one that is missing
+    run(tmp_path / "out", *paths, translator=translator, prepare=prepare)
+    assert prepared == [1]
 
 
 # Bounds
 
 
 @pytest.mark.usefixtures("no_sync")
-def test_few_are_under_way_and_all_jobs_work(translator: Translator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 6])
+def test_few_are_under_way_and_all_jobs_work(
+    translator: Translator, tmp_path: Path, jobs: int
+) -> None:
     given = list[int]()
     at_once, most, lock = 0, 0, threading.Lock()
+    all_at_work = threading.Barrier(jobs)
 
-    def endless() -> Iterator[tuple[Path, Path]]:
+    def endless() -> Iterator[Recording]:
         for i in range(10**9):
             given.append(i)
             path = tmp_path / "in" / f"{i}.wav"
             touch(path)
-            yield path, Path(f"{i}.txt")
+            yield Recording(str(path), path.name, Path(str(i)))
 
     def fault(_: Path) -> None:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
-        time.sleep(0.02)
+            first = len(translator.asked) <= jobs
+        if first:
+            all_at_work.wait(timeout=60)
         with lock:
             at_once -= 1
 
@@ -508,44 +218,61 @@ def test_few_are_under_way_and_all_jobs_work(translator: Translator, tmp_path: P
     def progress(tally: Tally) -> None:
         nonlocal finished
         finished = tally.finished
-        assert len(given) <= finished + 2 * 6 + 1
+        assert len(given) <= finished + 2 * jobs + 1
 
-    with Journal(tmp_path / "out") as journal:
+    with Journal(tmp_path / "out", SETTINGS) as journal:
         tally = translate_files(
-            endless(), Silent(), journal, jobs=6, progress=progress, cancelled=lambda: finished > 60
+            endless(),
+            translator,
+            journal,
+            jobs=jobs,
+            progress=progress,
+            cancelled=lambda: finished > 60,
         )
-    assert most == 6
-    assert 60 < tally.done <= 60 + 2 * 6 + 1
+    assert most == jobs
+    assert 60 < tally.done <= 60 + 2 * jobs + 1
     assert len(results(tmp_path / "out")) == tally.done == len(entries(tmp_path / "out"))
 
 
-@pytest.mark.usefixtures("no_sync", "translator")
-def test_memory_does_not_grow_with_the_number_of_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk, "translate", lambda *_, **__: Translation((), Direction.AUTO, 1.0))
+def test_memory_does_not_grow_with_the_number_of_files() -> None:
+    said = scripts.run(
+        """
+        import gc, os, pathlib, tracemalloc
+        from pathlib import Path
+        from runs import SETTINGS
+        from speech_translation.bulk import translate_files
+        from speech_translation.journal import Journal, Recording
+        from speech_translation.types import Direction, Translation
 
-    def held(count: int, out: Path) -> int:
-        """Bytes held when the last file is asked for, but for pathlib's table of all names."""
-        size = 0
+        os.fsync = lambda _: None
 
-        def wanted() -> Iterator[tuple[Path, Path]]:
-            nonlocal size
-            for i in range(count):
-                yield tmp_path / f"{i:060}.wav", Path(f"{i:060}.txt")
-            gc.collect()  # which empties the interpreter's store of used tuples
-            but_for = tracemalloc.Filter(False, pathlib.__file__)
-            snapshot = tracemalloc.take_snapshot().filter_traces([but_for])
-            size = sum(statistic.size for statistic in snapshot.statistics("filename"))
+        def held(count, out):
+            '''Bytes held when the last file is asked for, but for pathlib's table of all names.'''
+            size = 0
 
-        tracemalloc.start()
-        with Journal(out) as journal:
-            tally = translate_files(wanted(), Silent(), journal, jobs=8)
-        tracemalloc.stop()
-        assert tally.finished == count
-        return size
+            def recordings():
+                nonlocal size
+                for i in range(count):
+                    yield Recording(f"/dev/null/{i:060}.wav", "", Path(f"{i:060}"))
+                gc.collect()  # which empties the interpreter's store of used tuples
+                but_for = tracemalloc.Filter(False, pathlib.__file__)
+                snapshot = tracemalloc.take_snapshot().filter_traces([but_for])
+                size = sum(statistic.size for statistic in snapshot.statistics("filename"))
 
-    held(20, tmp_path / "warm")
-    few = held(200, tmp_path / "few")
-    for _ in range(2):  # a first run, and one that finds everything done
-        assert held(2000, tmp_path / "many") < few + 500_000  # kept, they would be 2 MB
+            def translate(recording, cancelled):
+                return Translation((), Direction.AUTO, 1.0)
+
+            tracemalloc.start()
+            with Journal(Path(out), SETTINGS) as journal:
+                tally = translate_files(recordings(), translate, journal, jobs=8)
+            tracemalloc.stop()
+            assert tally.finished == count
+            return size
+
+        held(20, "warm")
+        few = held(200, "few")
+        # A first run, and one that finds everything done.
+        print(held(2000, "many") - few, held(2000, "many") - few)
+        """
+    )
+    assert max(map(int, said.split())) < 500_000  # kept, they would be 2 MB

@@ -214,7 +214,7 @@ def test_bulk_survives_a_server_that_is_killed_twice(server: Server, tmp_path: P
     def finished() -> list[str]:
         journal = out / "journal.jsonl"
         rows = journal.read_bytes().splitlines() if journal.exists() else []
-        return [row["output"] for row in map(json.loads, rows) if row["error"] is None]
+        return [row["output"] for row in map(json.loads, rows) if row.get("error", "") is None]
 
     for wanted in (30, 90):
         with subprocess.Popen(command, cwd=ROOT) as run:

@@ -1,0 +1,336 @@
+"""The command line: recordings in, text or files out.
+
+    speech-translation talk.mp3 --direction en2ja
+    speech-translation recordings/ more.list --format srt --output-dir subtitles
+    speech-translation archive/ --output-dir out --jobs 64 --engine-url http://host:8000/v1
+
+Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
+1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted by Ctrl-C, 143 by
+SIGTERM; what was finished is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from speech_translation.audio import EXTENSIONS, MAX_SECONDS, Samples, load_audio
+from speech_translation.bulk import LISTS, find_sources, is_single, translate_files
+from speech_translation.captions import FORMATS, render
+from speech_translation.console import Interrupt, Progress, redirect_to_devnull, remark, tell
+from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.engine.base import Cancelled
+from speech_translation.engine.batching import SharedEngine
+from speech_translation.errors import AudioError, EngineError, SpeechTranslationError, one_line
+from speech_translation.files import need_temporary_folder
+from speech_translation.journal import JOURNAL, STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.translate import translate
+from speech_translation.types import SAMPLE_RATE, Direction, Translation
+
+ENDED_BY = (signal.SIGINT, signal.SIGTERM)
+
+SERVED = "a server's own"
+"""What a journal names as the model where vLLM servers do the work."""
+
+_EPILOG = f"""\
+With --output-dir the results lie as the recordings do below their folder or
+list; namesakes are numbered. {JOURNAL} there says which are done: the same
+command again goes on with the others, and translates again what has changed or
+failed. To have results again, delete them or name another folder. Another model,
+direction or context needs another folder; another format does not.
+
+Offline, with the small embedded model: --model phrasebook
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with the published checkpoint as the default model."""
+
+    def positive(kind: type) -> Any:
+        def parse(text: str) -> Any:
+            value = kind(text)
+            if not value > 0:
+                raise argparse.ArgumentTypeError(f"{text} is not above 0")
+            return value
+
+        parse.__name__ = kind.__name__
+        return parse
+
+    options = argparse.ArgumentParser(
+        description="Translate English speech to Japanese text and Japanese speech to English.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = options.add_argument
+    add(
+        "audio",
+        nargs="+",
+        help=f"audio or video files; folders of them ({' '.join(sorted(EXTENSIONS))}); lists of "
+        f"them ({' '.join(sorted(LISTS))}), one path a line, relative to the list's folder; or - "
+        "for standard input",
+    )
+    add(
+        "--direction",
+        choices=[direction.value for direction in Direction],
+        default=Direction.AUTO.value,
+        help="en2ja, ja2en, or auto: the model tells from the speech (default: auto)",
+    )
+    add(
+        "--model",
+        default=PUBLISHED_MODEL,
+        help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
+    )
+    add(
+        "--engine-url",
+        default="",
+        metavar="URL",
+        help="let a vLLM server, with its own model, do the work: http://host:8000/v1; several "
+        "with commas",
+    )
+    add("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N (default: auto)")
+    add(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="what to compute in (default: auto, what suits the device)",
+    )
+    add(
+        "--full-attention",
+        action="store_true",
+        help="let the encoder see the whole segment instead of windows of 8 s",
+    )
+    add("--format", choices=FORMATS, default="txt", help="what to write (default: txt)")
+    add(
+        "--output-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="write one file for each recording there, and a journal",
+    )
+    add("--context", default="", help="names and terms that may occur (experimental)")
+    add(
+        "--max-seconds",
+        type=positive(float),
+        default=MAX_SECONDS,
+        help="refuse longer recordings (default: %(default)g)",
+    )
+    add("--batch-size", type=positive(int), help="segments translated at a time")
+    add(
+        "--jobs",
+        type=positive(int),
+        default=1,
+        metavar="N",
+        help="translate N recordings at a time into --output-dir (default: %(default)s)",
+    )
+    add("--quiet", action="store_true", help="only errors on standard error")
+    return options
+
+
+def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
+    """The engine asked for; SpeechTranslationError when it cannot be had."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
+    need_temporary_folder()
+    if not options.quiet:
+        tell(f"loading {options.engine_url or options.model}")
+    with interrupt.at_once():
+        engine = load_engine(
+            options.model,
+            options.device,
+            precision=options.precision,
+            windowed=not options.full_attention,
+            url=options.engine_url,
+            in_flight=options.jobs,
+        )
+    if not options.quiet:
+        tell(engine.description)
+    return engine
+
+
+def load(recording: Recording, options: argparse.Namespace) -> Samples:
+    """Decode a recording; raises AudioError."""
+    if recording.source != STANDARD_INPUT:
+        return load_audio(recording.source, options.max_seconds)
+    try:
+        return load_audio(sys.stdin.buffer, options.max_seconds, name="standard input")
+    except OSError as error:  # it may be anything
+        raise AudioError(f"Standard input cannot be read: {error.strerror}.") from error
+
+
+def translate_samples(
+    samples: Samples,
+    name: str,
+    engine: Engine,
+    options: argparse.Namespace,
+    cancelled: Cancelled,
+) -> Translation:
+    """Translate a recording, with a progress bar where somebody watches and it is the only one."""
+    from tqdm import tqdm
+
+    watched = options.jobs == 1 and not options.quiet and sys.stderr.isatty()
+    with tqdm(
+        total=len(samples) / SAMPLE_RATE,
+        desc=one_line(Path(name).name),
+        unit="s",
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s, {remaining} left",
+        leave=False,
+        disable=not watched,
+    ) as bar:
+        return translate(
+            samples,
+            engine,
+            Direction(options.direction),
+            context=options.context,
+            batch_size=options.batch_size,
+            progress=lambda done, _: bar.update(done - bar.n),
+            cancelled=cancelled,
+        )
+
+
+def print_all(
+    options: argparse.Namespace, engine: Callable[[], Engine], interrupt: Interrupt
+) -> int:
+    """Translate everything to standard output, in order; returns the exit status.
+
+    The engine is asked for once there is something for it: a wrong path needs no model.
+    """
+    failed = False
+
+    def fail(reason: object) -> None:
+        nonlocal failed
+        failed = True
+        tell(f"error: {reason}")
+
+    found = list(find_sources(options.audio, in_order=True))
+    several = sum(isinstance(item, Recording) for item in found) > 1
+    for item in found:
+        if isinstance(item, AudioError):
+            fail(item)
+            continue
+        name = one_line(item.name)
+        try:
+            samples = load(item, options)
+        except AudioError as error:
+            fail(error)
+            continue
+        interrupt.check()
+        ready = engine()
+        try:
+            translation = translate_samples(
+                samples, name, ready, options, lambda: interrupt.pressed
+            )
+        except EngineError as error:
+            fail(error)
+            continue
+        interrupt.check()
+        label = f"{name}: " if several else ""
+        try:
+            print(label + render(translation, options.format), end="", flush=True)
+        except UnicodeEncodeError as error:
+            fail(
+                f"The text of {name} cannot be printed in {error.encoding}: set "
+                "PYTHONIOENCODING=utf-8, or name a folder with --output-dir."
+            )
+            continue
+        except OSError as error:
+            redirect_to_devnull(sys.stdout)
+            fail(f"The text cannot be written: {error.strerror}. Name a folder with --output-dir.")
+            return 1  # nor could the next one
+        if not options.quiet:
+            remark(translation, name)
+    return 1 if failed else 0
+
+
+def write_all(
+    options: argparse.Namespace, engine: Callable[[], Engine], interrupt: Interrupt
+) -> int:
+    """Translate everything into the output folder, with a journal; returns the exit status."""
+    direction, model = Direction(options.direction), options.model
+    if options.engine_url:
+        model = SERVED
+    elif os.path.isdir(model):
+        model = os.path.abspath(model)
+    progress = Progress(options.audio, options.quiet)
+
+    def prepare() -> None:
+        engine()
+        progress.begin()
+
+    def translate_one(recording: Recording, cancelled: Cancelled) -> Translation:
+        samples = load(recording, options)
+        if cancelled():
+            return Translation((), direction, 0.0)
+        name = one_line(recording.name)
+        translation = translate_samples(samples, name, engine(), options, cancelled)
+        if options.jobs == 1 and not options.quiet and not cancelled():
+            remark(translation, name)
+        return translation
+
+    settings = RunSettings(model, direction, options.context, options.format)
+    with Journal(options.output_dir, settings) as journal:
+        tally = translate_files(
+            find_sources(options.audio),
+            translate_one,
+            journal,
+            jobs=options.jobs,
+            prepare=prepare,
+            progress=progress if options.jobs > 1 else None,
+            cancelled=lambda: interrupt.pressed,
+        )
+        progress.end(tally)
+        for entry in journal.failures():
+            name = "stdin" if entry.source == STANDARD_INPUT else one_line(entry.source)
+            tell(f"error: {name}: {entry.error}" if name else f"error: {entry.error}")
+    interrupt.check()
+    return 1 if tally.failed else 0
+
+
+def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    """Translate everything asked for; returns the exit status."""
+    with contextlib.ExitStack() as ended:
+
+        @functools.cache
+        def engine() -> Engine:
+            opened = open_engine(options, interrupt)
+            if options.jobs == 1 or options.engine_url:
+                return opened
+            return ended.enter_context(contextlib.closing(SharedEngine(opened)))
+
+        try:
+            return (print_all if options.output_dir is None else write_all)(
+                options, engine, interrupt
+            )
+        except SpeechTranslationError as error:
+            tell(f"error: {error}")
+            return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    options_parser = parser()
+    options = options_parser.parse_args(argv)
+    if options.output_dir is None:
+        single = len(options.audio) == 1 and is_single(options.audio[0])
+        if not single and options.format != "txt":
+            options_parser.error(f"several recordings as {options.format} need an --output-dir")
+        if options.jobs > 1:
+            options_parser.error("--jobs needs an --output-dir")
+    interrupt = Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
+    try:
+        return run(options, interrupt)
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return interrupt.status
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

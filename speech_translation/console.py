@@ -1,0 +1,156 @@
+"""The person at the terminal: what is said on standard error, and Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from speech_translation.bulk import Tally, find_sources
+from speech_translation.types import Seconds, Translation
+
+
+class Interrupt:
+    """Ctrl-C or SIGTERM, remembered and acted on between steps; a second one acts at once.
+
+    Raised at any moment it could fall into a decoder's callback, which prints and forgets it.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._at_once = False
+
+    def __call__(self, number: int, _: object) -> None:
+        """Handle the signal."""
+        again = self.pressed
+        self.signal = self.signal or number
+        if again or self._at_once:
+            raise KeyboardInterrupt
+
+    @property
+    def pressed(self) -> bool:
+        """Whether there was one."""
+        return self.signal != 0
+
+    @property
+    def status(self) -> int:
+        """The exit status that tells which."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was one."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Act at once while this lasts: fetching a model may take an hour."""
+        self._at_once = True
+        try:
+            self.check()
+            yield
+        except Exception:  # what a library made of it
+            self.check()
+            raise
+        finally:
+            self._at_once = False
+        self.check()
+
+
+class Progress:
+    """How far a run of several jobs is: twice a second on a terminal, every ten seconds elsewhere.
+
+    What there is to do below `arguments` is counted while the work goes on.
+    """
+
+    def __init__(self, arguments: Sequence[str], quiet: bool) -> None:
+        self._arguments = arguments
+        self._quiet = quiet
+        self._watched = sys.stderr.isatty()
+        self._total = 0
+        self._counted = False
+        self._counting = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the clock, once the engine is there."""
+        self._start = self._shown = time.monotonic()
+
+    def __call__(self, tally: Tally) -> None:
+        """Say it, if it is time."""
+        if self._quiet:
+            return
+        if not self._counting:
+            self._counting = True
+            threading.Thread(target=self._count, daemon=True).start()
+        now = time.monotonic()
+        if now - self._shown < (0.5 if self._watched else 10):
+            return
+        self._shown = now
+        left = max(self._total - tally.finished, 0)
+        line = f"{tally.finished}/{max(self._total, tally.finished)} files, {self._rate(tally)}"
+        if self._counted and (worked := tally.done + tally.failed):
+            line += f", {clock(left * (now - self._start) / worked)} left"
+        before, after = ("\r", "\x1b[K") if self._watched else ("", "\n")
+        tell(before + line, after)
+
+    def end(self, tally: Tally) -> None:
+        """Say what has become of everything."""
+        if self._quiet:
+            return
+        tell("\r\x1b[K" if self._watched else "", "")
+        if tally.skipped and not tally.done + tally.failed:
+            tell("all was done before: to have results again, delete them or name another folder")
+        tell(
+            f"{tally.done} files done in {clock(time.monotonic() - self._start)}, "
+            f"{tally.skipped} before, {self._rate(tally)}"
+        )
+
+    def _count(self) -> None:
+        for _ in find_sources(self._arguments):
+            self._total += 1
+        self._counted = True
+
+    def _rate(self, tally: Tally) -> str:
+        rate = tally.seconds / max(time.monotonic() - self._start, 0.001)
+        return f"{tally.failed} failed, {rate:.1f} h of audio per hour"
+
+
+def remark(translation: Translation, name: str) -> None:
+    """Tell what a reader should know about a translation: its cost, and where to distrust it."""
+    tell(
+        f"{name}: {translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
+        f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
+    )
+    if not translation.segments:
+        tell(f"{name}: no speech found")
+    for segment in translation.segments:
+        if segment.flags:
+            flags = ", ".join(sorted(flag.value.replace("_", " ") for flag in segment.flags))
+            tell(f"{name}: {segment.start:.1f}-{segment.end:.1f} s: {flags}")
+
+
+def clock(seconds: Seconds) -> str:
+    """Whole seconds as h:mm:ss."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
+def tell(message: str, end: str = "\n") -> None:
+    """Say something on standard error; a log that cannot be written does not end the work."""
+    try:
+        print(message, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        redirect_to_devnull(sys.stderr)
+
+
+def redirect_to_devnull(stream: TextIO) -> None:
+    """Send the rest to nowhere: at exit it would fail once more, with a trace and status 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,282 @@
+"""The journal of an output folder: what its results are of, and which recordings are done.
+
+It has a line of JSON for the settings of its runs, and one for each recording that was finished. A
+line is written once the result is on the disk under its name, so a run that is killed in between
+translates that recording again, into the same file. While the journal is open, a temporary database
+on the disk holds what it says: the memory needed does not depend on the number of recordings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from speech_translation.captions import Format
+from speech_translation.errors import SpeechTranslationError
+from speech_translation.files import remove_leftovers, sync_folder, unwritable
+from speech_translation.types import Direction, Seconds
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+JOURNAL = "journal.jsonl"
+STANDARD_INPUT = "-"
+"""Standard input in place of a recording's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording to translate.
+
+    `source` is its absolute path, or `STANDARD_INPUT`; `name` is what to call it before people;
+    `output` is where its result belongs below the output folder, without the format's suffix.
+    """
+
+    source: str
+    name: str
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the results of a run have in common. All runs into a folder agree, but for `format`."""
+
+    model: str
+    direction: Direction = Direction.AUTO
+    context: str = ""
+    format: Format = "txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal: a recording that was finished, or why it was not.
+
+    `output` is relative to the journal's folder. `size` (bytes) and `mtime_ns` are those of the
+    recording before it was read; None when it is missing, and for standard input. `seconds` of
+    audio were translated. `error` is None for a recording that is done; source and output are empty
+    when it is about no recording, but about a folder or a list.
+    """
+
+    source: str
+    output: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    seconds: Seconds = 0.0
+    error: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether the source is the path of a file that is not there."""
+        return self.size is None and self.source != STANDARD_INPUT
+
+
+class Journal:
+    """The journal of an output folder, to be closed; one at a time in all processes.
+
+    Opening it drops a last line that was not written whole, and half results of a killed run.
+    Raises SpeechTranslationError here and in its methods: in use, not writable, or of a run with
+    other settings. A journal without settings, as the first edition wrote it, agrees with all.
+    """
+
+    def __init__(self, folder: Path, settings: RunSettings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._path = folder / JOURNAL
+        self._stated = False  # whether the journal has a line for these settings
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            again = self._path.exists()
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            _lock(self._file)
+            # A database without a name is on the disk and goes away with its connection.
+            self._database = sqlite3.connect("", isolation_level=None)
+            self._ask(
+                "CREATE TABLE files (source BLOB, suffix TEXT, output BLOB UNIQUE, size INTEGER, "
+                "mtime_ns INTEGER, error TEXT, claimed INTEGER, PRIMARY KEY (source, suffix))"
+            )
+            self._ask("BEGIN")
+            self._before = self._load()
+        except BlockingIOError:
+            self._file.close()
+            raise SpeechTranslationError(
+                f"Another run writes into {folder}: wait for its end, or name another folder."
+            ) from None
+        except OSError as error:
+            self._file.close()
+            raise self._unwritable(error) from error
+        except BaseException:
+            self._file.close()
+            raise
+        if again:
+            remove_leftovers(folder)
+        else:
+            sync_folder(folder)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.close()
+        self._file.close()
+
+    def claim(self, recording: Recording) -> Entry | None:
+        """The entry to complete for a recording; None if that is done, or was claimed before.
+
+        A recording keeps the output that the journal names. A new one gets the output it asks for,
+        numbered if that is another's. Standard input is never done.
+        """
+        size = mtime_ns = None
+        if recording.source != STANDARD_INPUT:
+            try:
+                status = os.stat(recording.source)
+                size, mtime_ns = status.st_size, status.st_mtime_ns
+            except (OSError, ValueError):  # ValueError: no name of a file at all
+                pass
+        known = self._ask(
+            "SELECT output, size, mtime_ns, error, claimed FROM files WHERE source = ? "
+            "AND suffix = ?",
+            os.fsencode(recording.source),
+            f".{self.settings.format}",
+        )
+        if known is None:
+            output = self._free(recording.output)
+        else:
+            output = Path(os.fsdecode(known[0]))
+            if known[4]:
+                return None
+        entry = Entry(recording.source, str(output), size, mtime_ns)
+        self._remember(entry, claimed=True)
+        # One that has gone since it was done is done: its folder may just not be mounted.
+        same = known is not None and (entry.missing or known[1:3] == (size, mtime_ns))
+        done = same and known[3] is None and (self.folder / output).is_file()
+        return None if done and recording.source != STANDARD_INPUT else entry
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add lines, and bring them to the disk. The settings go before the first result."""
+        lines: list[Entry | RunSettings] = [*entries]
+        if not self._stated and any(entry.error is None for entry in entries):
+            lines.insert(0, self.settings)
+            self._stated = True
+        try:
+            for line in lines:
+                data = json.dumps(dataclasses.asdict(line)).encode() + b"\n"
+                if self._file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def failures(self) -> Iterator[Entry]:
+        """What failed since the journal was opened."""
+        with open(self._path, "rb") as lines:
+            lines.seek(self._before)
+            for line in lines:
+                entry = _parsed(line)
+                if isinstance(entry, Entry) and entry.error is not None:
+                    yield entry
+
+    def _load(self) -> int:
+        """Take in the lines there are; returns their length in bytes."""
+        end = 0
+        with open(self._path, "rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                end += len(line)
+                said = _parsed(line)
+                if isinstance(said, RunSettings):
+                    self._compare(said)
+                elif said is not None and said.output:
+                    self._remember(said, claimed=False)
+        self._file.truncate(end)
+        return end
+
+    def _compare(self, before: RunSettings) -> None:
+        """Raise SpeechTranslationError where the settings of an earlier run forbid this one."""
+        for name in ("model", "direction", "context"):
+            then, now = getattr(before, name), getattr(self.settings, name)
+            if then != now:
+                raise SpeechTranslationError(
+                    f"{self.folder} holds results with {name} {str(then)!r}, and this run has "
+                    f"{name} {str(now)!r}: name another folder."
+                )
+        self._stated = self._stated or before == self.settings
+
+    def _free(self, wanted: Path) -> Path:
+        for number in count(1):
+            name = f"{wanted.name}{'' if number == 1 else f'-{number}'}.{self.settings.format}"
+            output = wanted.parent / name
+            if self._ask("SELECT 1 FROM files WHERE output = ?", os.fsencode(output)) is None:
+                break
+        return output
+
+    def _remember(self, entry: Entry, *, claimed: bool) -> None:
+        self._ask(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+            os.fsencode(entry.source),
+            Path(entry.output).suffix,
+            os.fsencode(entry.output),
+            entry.size,
+            entry.mtime_ns,
+            entry.error,
+            claimed,
+        )
+
+    def _ask(self, statement: str, *values: Any) -> Any:
+        try:
+            return self._database.execute(statement, values).fetchone()
+        except sqlite3.OperationalError as error:
+            raise SpeechTranslationError(
+                f"There is no room for the journal's index ({error}): set SQLITE_TMPDIR to a "
+                "folder on a disk that is not full."
+            ) from error
+
+    def _unwritable(self, error: OSError) -> SpeechTranslationError:
+        return SpeechTranslationError(unwritable(self._path, error))
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed; BlockingIOError if somebody else has it.
+
+    Run on Linux only: not on Windows, nor on macOS.
+    """
+    if sys.platform == "win32":
+        # Windows keeps others from reading what is locked, so the lock is far behind the end.
+        file.seek(1 << 40)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _parsed(line: bytes) -> Entry | RunSettings | None:
+    """What a line says; None for one that says nothing, as after a power cut."""
+    try:
+        data = json.loads(line)
+        if "source" in data:
+            return Entry(**data)
+        return RunSettings(**data | {"direction": Direction(data["direction"])})
+    except (ValueError, TypeError, KeyError):
+        return None

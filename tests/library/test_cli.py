@@ -1,0 +1,537 @@
+"""The command line as a user meets it: exit status, what goes where, bad input, and signals."""
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from clips import EXAMPLES, ROOT, reference
+from runs import SETTINGS, entries, results, times_done, touch
+
+from speech_translation import bulk, cli, translate
+from speech_translation.console import Interrupt
+from speech_translation.journal import Journal
+
+CLIPS = ("en_1", "ja_1", "en_2", "ja_2")
+OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
+NOWHERE = "/dev/null/nowhere"  # nobody can make this folder, not even root
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    status = cli.main([*map(str, arguments), *OFFLINE])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return status, captured.out, captured.err
+
+
+def run_into(
+    capsys: pytest.CaptureFixture[str], out: Path, *arguments: str | Path
+) -> tuple[int, list[str]]:
+    status, printed, said = run(capsys, *arguments, "--output-dir", out)
+    assert printed == ""
+    return status, said.splitlines()
+
+
+def clips(folder: Path, count: int) -> dict[Path, str]:
+    """`count` recordings in folders below `folder`; the text of each by its path there, as .txt."""
+    texts = {}
+    for i in range(count):
+        name = CLIPS[i % len(CLIPS)]
+        path = folder / f"part {i % 7}" / f"{i:04}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(EXAMPLES / f"{name}.flac")
+        texts[path.relative_to(folder).with_suffix(".txt")] = f"{reference(name)}\n"
+    return texts
+
+
+def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model can be had, nor is one asked for."""
+
+    def load_engine(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cli, "load_engine", load_engine)
+
+
+# To standard output
+
+
+@pytest.mark.parametrize(("clip", "direction"), [("en_1", "en2ja"), ("ja_1", "ja2en")])
+def test_text_on_standard_output_and_the_rest_elsewhere(
+    capsys: pytest.CaptureFixture[str], clip: str, direction: str
+) -> None:
+    path = EXAMPLES / f"{clip}.flac"
+    status, out, err = run(capsys, path, "--direction", direction)
+    assert status == 0
+    assert out == reference(clip) + "\n"
+    assert "phrasebook on cpu in float32" in err
+    assert "x real time" in err
+    assert out.strip() not in err
+
+
+def test_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, out, err = run(capsys, EXAMPLES / "en_1.flac", "--quiet")
+    assert (status, out, err) == (0, reference("en_1") + "\n", "")
+    assert run_into(capsys, tmp_path, EXAMPLES / "en_1.flac", "--quiet") == (0, [])
+
+
+def test_a_terminal_shows_how_far_a_recording_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for more in ([], ["--output-dir", str(tmp_path)]):
+        monkeypatch.setattr(sys, "stderr", shown := Terminal())
+        assert cli.main([str(EXAMPLES / "en_1.flac"), *OFFLINE, *more]) == 0
+        assert "en_1.flac:   0% |" in shown.getvalue()
+        monkeypatch.setattr(sys, "stderr", shown := Terminal())
+        assert cli.main([str(EXAMPLES / "en_1.flac"), *OFFLINE, *more, "--quiet"]) == 0
+        assert shown.getvalue() == ""
+
+
+def test_several_recordings_are_told_apart_and_in_order(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    first = tmp_path / "more.list"
+    first.write_text(f"{EXAMPLES / 'ja_2.flac'}\n")
+    (tmp_path / "in").mkdir()
+    for name in ("ja_1", "en_1"):
+        (tmp_path / "in" / f"{name}.flac").symlink_to(EXAMPLES / f"{name}.flac")
+    last = EXAMPLES / "en_2.flac"
+    status, out, _ = run(capsys, first, tmp_path / "in", last)
+    assert status == 0
+    inside = [tmp_path / "in" / f"{name}.flac" for name in ("en_1", "ja_1")]
+    paths = [EXAMPLES / "ja_2.flac", *inside, last]
+    assert out.splitlines() == [f"{path}: {reference(path.stem)}" for path in paths]
+
+
+def test_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    give_stdin(monkeypatch, (EXAMPLES / "en_1.flac").read_bytes())
+    status, out, _ = run(capsys, "-")
+    assert (status, out) == (0, reference("en_1") + "\n")
+    for clip in ("en_1", "ja_1"):  # it is never done
+        give_stdin(monkeypatch, (EXAMPLES / f"{clip}.flac").read_bytes())
+        status, said = run_into(capsys, tmp_path, "-")
+        assert (status, results(tmp_path)) == (0, {Path("stdin.txt"): reference(clip) + "\n"})
+        assert sum(line.startswith("stdin: ") for line in said) == 1
+        assert "1 files done" in said[-1]
+    give_stdin(monkeypatch, b"")
+    _, said = run_into(capsys, tmp_path, "-", "--quiet")
+    assert said == ["error: stdin: standard input is empty (0 bytes). Record or copy it again."]
+
+
+def test_bad_recordings_are_named_and_the_others_finished(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    good = EXAMPLES / "en_1.flac"
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("This is not audio.\n" * 50)
+    (tmp_path / "cut.flac").write_bytes(good.read_bytes()[:60])
+    (tmp_path / "no recordings").mkdir()
+    soundfile.write(tmp_path / "nan.wav", np.full(16_000, np.nan), 16_000, "FLOAT")
+    bad = ["empty.wav", "text.wav", "cut.flac", "nan.wav", "no recordings", "missing.mp3"]
+    status, out, err = run(capsys, *(tmp_path / name for name in bad), good)
+    assert status == 1
+    assert out == f"{good}: {reference('en_1')}\n"
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(bad)
+    for name in bad:
+        assert sum(name in line for line in errors) == 1
+
+
+def test_a_recording_over_the_limit_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, EXAMPLES / "en_long.flac", "--max-seconds", "30")
+    assert (status, out) == (1, "")
+    assert "en_long.flac" in err
+
+
+def test_silence_is_no_text_and_no_failure(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(48_000), 16_000)
+    status, out, err = run(capsys, tmp_path / "silence.wav")
+    assert (status, out.strip()) == (0, "")
+    assert "no speech" in err
+
+
+def test_a_model_that_cannot_be_had(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = [str(EXAMPLES / "en_1.flac"), str(EXAMPLES / "ja_1.flac")]
+    for more in ([], ["--output-dir", str(tmp_path)]):
+        status = cli.main([*command, "--model", "no/such/model/folder", *more])
+        err = capsys.readouterr().err
+        assert status == 1
+        assert err.count("error: There is no model folder no/such/model/folder") == 1
+    status, _ = run_into(capsys, tmp_path, *command)  # a mistake binds nobody
+    assert status == 0
+
+
+def test_text_that_the_terminal_does_not_have_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "latin-1"))
+    status, _, err = run(capsys, EXAMPLES / "en_1.flac", EXAMPLES / "ja_1.flac", "--quiet")
+    assert status == 1
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: The text of {EXAMPLES / 'en_1.flac'} cannot be printed in la")
+    assert printed.getvalue().decode() == f"{EXAMPLES / 'ja_1.flac'}: {reference('ja_1')}\n"
+
+
+def test_a_name_that_cannot_be_printed_spoils_no_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n.flac")
+    odd.symlink_to(EXAMPLES / "en_1.flac")
+    status, out, err = run(capsys, odd, EXAMPLES / "ja_1.flac")
+    assert (status, len(out.splitlines())) == (0, 2)
+    assert out.startswith(f"{tmp_path}/caf??.flac: ")
+    assert f"{tmp_path}/caf??.flac: 3" in err or f"{tmp_path}/caf??.flac: 2" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.wav", "--direction", "en2fr"],
+        ["a.wav", "--format", "doc"],
+        ["a.wav", "--batch-size", "0"],
+        ["a.wav", "--jobs", "0"],
+        ["a.wav", "--max-seconds", "-3"],
+        ["a.wav", "b.wav", "--format", "srt"],
+        ["examples", "--format", "srt"],
+        ["requirements.txt", "--format", "srt"],  # a list
+        ["a.wav", "--jobs", "2"],
+    ],
+)
+@pytest.mark.parametrize("program", ["inference.py", "speech-translation"])
+def test_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    program: str,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/{program}"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"usage: {program}" in said
+    assert not arguments or f"{arguments[-2]}" in said.splitlines()[-1] or "--output-dir" in said
+
+
+# Into a folder
+
+
+def test_a_folder_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recordings, written = tmp_path / "in", tmp_path / "out" / "subtitles"
+    data = (EXAMPLES / "ja_1.flac").read_bytes()
+    for name in ("monday/talk.flac", "tuesday/talk.flac", "tuesday/talk.wav"):
+        touch(recordings / name)
+        (recordings / name).write_bytes(data)
+    (recordings / "notes.txt").write_text("not a recording")
+    status, said = run_into(capsys, written, recordings, "--format", "srt")
+    assert status == 0
+    texts = results(written)
+    names = ("monday/talk.srt", "tuesday/talk.srt", "tuesday/talk-2.srt")
+    assert texts.keys() == {Path(name) for name in names}
+    assert len(set(texts.values())) == 1
+    text = texts[Path("monday/talk.srt")]
+    assert " --> " in text
+    assert " ".join(text.splitlines()[2:]).strip() == reference("ja_1")
+    for name in ("monday/talk.flac", "tuesday/talk.flac", "tuesday/talk.wav"):
+        assert sum(line.startswith(f"{recordings / name}: ") for line in said) == 1
+
+
+def test_a_second_run_says_that_all_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    clip = EXAMPLES / "ja_1.flac"
+    assert run_into(capsys, tmp_path, clip, "--direction", "ja2en")[0] == 0
+    before = (tmp_path / "ja_1.txt").stat().st_mtime_ns
+    request.getfixturevalue("no_model")
+    status, said = run_into(capsys, tmp_path, clip, "--direction", "ja2en")
+    assert status == 0
+    assert said[0].startswith("all was done before: ")
+    assert said[1].startswith("0 files done in 0:00:00, 1 before, 0 failed, ")
+    assert (tmp_path / "ja_1.txt").stat().st_mtime_ns == before
+    status, said = run_into(capsys, tmp_path, clip, "--direction", "en2ja")
+    assert (status, said) == (
+        1,
+        [
+            f"error: {tmp_path} holds results with direction 'ja2en', and this run has direction "
+            "'en2ja': name another folder."
+        ],
+    )
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_wrong_path_needs_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing = tmp_path / "missing.mp3"
+    status, out, err = run(capsys, missing)
+    assert (status, out) == (1, "")
+    assert err == "error: missing.mp3 does not exist. Check the path.\n"
+    status, said = run_into(capsys, tmp_path / "out", missing, "--jobs", "2")
+    assert status == 1
+    assert said[-1] == f"error: {missing}: missing.mp3 does not exist. Check the path."
+
+
+def test_sixty_files_come_out_whole_and_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    recordings, out = tmp_path / "in", tmp_path / "out"
+    expected = clips(recordings, 60)
+    status, said = run_into(capsys, out, recordings, "--jobs", "8")
+    assert status == 0
+    assert results(out) == expected
+    assert set(times_done(out).values()) == {1}
+    assert len(times_done(out)) == 60
+    assert said[-1].startswith("60 files done in 0:")
+    assert ", 0 before, 0 failed, " in said[-1]
+    assert said[-1].endswith(" h of audio per hour")
+
+    before = {path: (out / path).stat().st_mtime_ns for path in expected}
+    status, said = run_into(capsys, out, recordings, "--jobs", "8")
+    assert (status, said[-1][:15]) == (0, "0 files done in")
+    assert ", 60 before, " in said[-1]
+    assert {path: (out / path).stat().st_mtime_ns for path in expected} == before
+    assert len(entries(out)) == 60
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_files_that_fail_are_listed_at_the_end_and_tried_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, jobs: str
+) -> None:
+    recordings, out = tmp_path / "in", tmp_path / "out"
+    expected = clips(recordings, 8)
+    (recordings / "text.wav").write_text("This is not audio.\n" * 50)
+    touch(recordings / "empty.wav", tmp_path / "nothing" / "notes.md")
+    names = tmp_path / "more.list"
+    names.write_text("missing.mp3\nin/part 1/0001.flac\n")
+    arguments = [recordings, names, tmp_path / "nothing", "--jobs", jobs]
+    status, said = run_into(capsys, out, *arguments)
+    assert status == 1
+    assert {**expected, Path("in/part 1/0001.txt"): ""}.keys() >= results(out).keys()
+    assert expected.items() <= results(out).items()
+    errors = [line for line in said if line.startswith("error: ")]
+    assert said[-4:] == errors
+    for path, reason in {
+        recordings / "text.wav": "holds no sound",
+        recordings / "empty.wav": "is empty",
+        tmp_path / "missing.mp3": "does not exist",
+        tmp_path / "nothing": "holds no audio",
+    }.items():
+        assert sum(str(path) in line and reason in line for line in errors) == 1, path
+    assert "4 failed" in said[-5]
+
+    (recordings / "text.wav").unlink()
+    (recordings / "empty.wav").unlink()
+    (tmp_path / "missing.mp3").symlink_to(EXAMPLES / "en_1.flac")
+    status, said = run_into(capsys, out, recordings, names, "--jobs", jobs, "--quiet")
+    assert (status, said) == (0, [])
+    assert results(out) == {**expected, Path("missing.txt"): expected[Path("part 0/0000.txt")]}
+    assert set(times_done(out).values()) == {1}
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_only_one_run_at_a_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, jobs: str
+) -> None:
+    with Journal(tmp_path, SETTINGS):
+        status, (line,) = run_into(capsys, tmp_path, EXAMPLES / "en_1.flac", "--jobs", jobs)
+    assert status == 1
+    assert line.startswith(f"error: Another run writes into {tmp_path}: ")
+
+
+# Signals
+
+
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_ctrl_c_leaves_no_half_file_and_goes_on(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: str,
+) -> None:
+    recordings, out = tmp_path / "in", tmp_path / "out"
+    expected = clips(recordings, 24)
+    written = list[Path]()
+
+    def write(translation: Any, path: Path, format: Any) -> None:
+        translate_write(translation, path, format)
+        written.append(path)
+        if len(written) == 3:
+            signal.pthread_kill(main_thread, signal.SIGINT)
+
+    main_thread = threading.get_ident()
+    translate_write = bulk.write
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "write", write)
+        status, said = run_into(capsys, out, recordings, "--jobs", jobs)
+    assert (status, said[-1]) == (130, "interrupted")
+    first = results(out)
+    assert 3 <= len(first) < 24
+    assert first.items() <= expected.items()
+    assert 2 <= len(entries(out)) <= len(first)
+    known = len(entries(out))
+    status, said = run_into(capsys, out, recordings, "--jobs", jobs)
+    assert status == 0
+    assert f", {known} before, " in said[-1]
+    assert results(out) == expected
+
+
+def test_ctrl_c_ends_the_printing_after_what_is_finished(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_translate = translate
+
+    def pressed(*arguments: Any, **options: Any) -> Any:
+        translation = engine_translate(*arguments, **options)
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGINT)
+        asked.append(1)
+        return translation
+
+    asked = list[int]()
+    monkeypatch.setattr(cli, "translate", pressed)
+    status, out, err = run(capsys, *(EXAMPLES / f"{name}.flac" for name in CLIPS))
+    assert status == 130
+    assert out == f"{EXAMPLES / 'en_1.flac'}: {reference('en_1')}\n"
+    assert err.splitlines()[-1] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    interrupt = Interrupt()
+    interrupt(signal.SIGTERM, None)
+    assert interrupt.pressed
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(signal.SIGINT, None)
+    assert interrupt.status == 143
+    loading = Interrupt()
+    with pytest.raises(KeyboardInterrupt), loading.at_once():
+        loading(signal.SIGINT, None)  # a model takes an hour to fetch
+    assert loading.status == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status", "jobs"),
+    [(signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "4")],
+    ids=["sigterm", "ctrl-c"],
+)
+def test_a_signal_ends_the_program_and_leaves_no_half_file(
+    tmp_path: Path, number: int, status: int, jobs: str
+) -> None:
+    recordings = [tmp_path / f"{i}.flac" for i in range(40)]
+    for recording in recordings:
+        recording.symlink_to(EXAMPLES / "en_long.flac")
+    written = tmp_path / "out"
+    command = [sys.executable, "inference.py", *map(str, recordings), *OFFLINE]
+    command += ["--format", "json", "--output-dir", str(written), "--jobs", jobs]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_for_results(process, written, "*.json", 1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err.rstrip().endswith("interrupted")
+    assert "Traceback" not in err
+    texts = results(written)
+    assert 0 < len(texts) < len(recordings)
+    assert all(path.suffix == ".json" and text.endswith("}\n") for path, text in texts.items())
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recordings, out = tmp_path / "in", tmp_path / "out"
+    expected = clips(recordings, 40)
+    command = [sys.executable, "inference.py", str(recordings), *OFFLINE]
+    command += ["--output-dir", str(out), "--jobs", "4", "--quiet"]
+    kill_after = random.Random(6).randint(1, 30)
+    process = subprocess.Popen(command, cwd=ROOT)
+    wait_for_results(process, out, "*.txt", kill_after)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    done = {entry.output for entry in entries(out) if entry.error is None}
+    assert kill_after - 4 <= len(done) < 40  # renamed, but not yet in the journal
+    assert all(text == expected[path] for path, text in results(out, "*.txt").items())
+    written = {path: (out / path).stat().st_mtime_ns for path in done}
+    status, _ = run_into(capsys, out, recordings, "--jobs", "4")
+    assert status == 0
+    assert results(out) == expected
+    assert set(times_done(out).values()) == {1}
+    assert len(times_done(out)) == 40
+    for path, mtime in written.items():
+        assert (out / path).stat().st_mtime_ns == mtime
+
+
+def wait_for_results(process: subprocess.Popen[Any], out: Path, pattern: str, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(out.rglob(pattern))) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# No room, and no permission
+
+
+@pytest.fixture
+def no_caches() -> dict[str, str]:
+    """An environment in which no cache folder can be written."""
+    caches = ("HF_HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "HOME", "TMPDIR")
+    return dict(os.environ) | dict.fromkeys(caches, NOWHERE)
+
+
+@pytest.mark.slow
+def test_text_that_cannot_be_written_is_said(no_caches: dict[str, str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "inference.py", *OFFLINE, str(EXAMPLES / "en_1.flac"), "--quiet"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            env=no_caches,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: The text cannot be written: No space left on device. "
+        "Name a folder with --output-dir."
+    )
+    assert done.stderr.lower().count("error") == 1  # the caches are not needed
+
+
+@pytest.mark.slow
+def test_a_log_or_cache_that_cannot_be_written_costs_no_text(no_caches: dict[str, str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "inference.py", *OFFLINE, str(EXAMPLES / "en_1.flac")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=120,
+            env=no_caches,
+        )
+    assert done.returncode == 0
+    assert done.stdout.decode().strip() == reference("en_1")

@@ -1,0 +1,276 @@
+"""The journal: nothing lost, doubled or half, however a run ends; and which runs may share it."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripts
+from runs import SETTINGS, Translator, entries, in_format, results, run, times_done, touch
+
+from speech_translation.errors import SpeechTranslationError
+from speech_translation.journal import JOURNAL, STANDARD_INPUT, Entry, Journal, Recording
+from speech_translation.types import Direction
+
+
+@pytest.fixture
+def translator() -> Translator:
+    return Translator()
+
+
+# Killed and cut at every point
+
+
+def test_a_run_killed_at_any_step_loses_and_doubles_nothing(
+    translator: Translator, tmp_path: Path
+) -> None:
+    """The steps: each time that something reaches the disk, before each rename and each entry."""
+    recordings = [tmp_path / "in" / f"{i}.wav" for i in range(5)]
+    touch(*recordings)
+    steps = [(os, "fsync"), (os, "replace"), (os, "unlink"), (Journal, "append")]
+
+    def die_at(last: int, out: Path) -> None:
+        lock, left = threading.Lock(), iter(range(last))
+
+        def stepping(function: Callable[..., Any]) -> Callable[..., Any]:
+            def step(*args: Any, **options: Any) -> Any:
+                with lock:
+                    if next(left, None) is None:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return None if function is fsync else function(*args, **options)
+
+            return step
+
+        fsync = os.fsync
+        for owner, name in steps:
+            setattr(owner, name, stepping(getattr(owner, name)))
+        run(out, tmp_path / "in", jobs=2, translator=translator)
+
+    killed = 0
+    for last in range(100):
+        out = tmp_path / f"out {last}"
+        process = multiprocessing.get_context("fork").Process(target=die_at, args=(last, out))
+        process.start()
+        process.join()
+        before = times_done(out) if (out / JOURNAL).exists() else {}
+        translator.asked.clear()
+        run(out, tmp_path / "in", jobs=2, translator=translator)
+        assert results(out) == {Path(f"{i}.txt"): f"{i}.wav\n" for i in range(5)}
+        assert times_done(out) == {str(path): 1 for path in recordings}
+        assert {*map(str, translator.asked)} == {*map(str, recordings)} - before.keys()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        killed += 1
+    assert process.exitcode == 0
+    assert killed > 15  # three for each result, and those of the journal
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_torn_last_line_is_dropped(translator: Translator, tmp_path: Path) -> None:
+    recordings, out = [tmp_path / "in" / name for name in ("a.wav", "b.wav")], tmp_path / "out"
+    touch(*recordings)
+    run(out, tmp_path / "in", jobs=1, translator=translator)
+    whole = (out / JOURNAL).read_bytes()
+    settings, first, _ = whole.splitlines(keepends=True)
+    begin = len(settings) + len(first)
+    for size in [*range(0, len(whole), 7), len(settings), begin, len(whole)]:
+        (out / JOURNAL).write_bytes(whole[:size])
+        translator.asked.clear()
+        run(out, tmp_path / "in", translator=translator)
+        assert len(translator.asked) == 2 - max(whole[:size].count(b"\n") - 1, 0)
+        assert times_done(out) == {str(path): 1 for path in recordings}
+    (out / JOURNAL).write_bytes(bytes(40) + b"\n" + whole[begin:])  # what a power cut can leave
+    translator.asked.clear()
+    run(out, tmp_path / "in", translator=translator)
+    assert len(translator.asked) == 1
+
+
+# What is done, and what is done again
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_changed_recording_and_a_lost_result_are_done_again(
+    translator: Translator, tmp_path: Path
+) -> None:
+    recordings, out = [tmp_path / "in" / f"{i}.wav" for i in range(4)], tmp_path / "out"
+    touch(*recordings)
+    run(out, tmp_path / "in", translator=translator)
+    recordings[0].write_text("something else")
+    os.utime(recordings[1], ns=(1, 1))
+    (out / "2.txt").unlink()
+    translator.asked.clear()
+    tally = run(out, tmp_path / "in", translator=translator)
+    assert sorted(translator.asked) == recordings[:3]
+    assert (tally.done, tally.skipped, tally.failed) == (3, 1, 0)
+    assert results(out)[Path("0.txt")] == "something else\n"
+    recordings[3].unlink()
+    tally = run(out, recordings[3], translator=translator)
+    assert tally.skipped == 1  # it is done, wherever it is now
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_namesakes_keep_their_outputs(translator: Translator, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    touch(
+        folder / "talk.mp3", folder / "talk.wav", folder / "talk-2.wav", folder / "x" / "talk.wav"
+    )
+    run(out, folder, translator=translator)
+    first = results(out)
+    assert sorted(first.values()) == ["talk-2.wav\n", "talk.mp3\n", "talk.wav\n", "talk.wav\n"]
+    assert first[Path("x/talk.txt")] == "talk.wav\n"
+    touch(folder / "talk.aac")
+    (folder / "talk.mp3").unlink()
+    translator.asked.clear()
+    run(out, folder, translator=translator)
+    assert translator.asked == [folder / "talk.aac"]
+    assert first.items() < results(out).items()
+    run(out, folder, translator=translator, settings=in_format("srt"))  # is another result
+    assert len(results(out, "*.srt")) == 4
+
+
+@pytest.mark.usefixtures("no_sync")
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_no_namesake_overwrites_another(translator: Translator, tmp_path: Path, jobs: int) -> None:
+    named = [tmp_path / name for name in ("x-2.wav", "x.mp3", "x.wav")]
+    touch(*named)
+    run(tmp_path / "out", *named, translator=translator, jobs=jobs)
+    assert results(tmp_path / "out") == {
+        Path("x-2.txt"): "x-2.wav\n",
+        Path("x.txt"): "x.mp3\n",
+        Path("x-3.txt"): "x.wav\n",
+    }
+
+
+def test_standard_input_is_never_done(tmp_path: Path) -> None:
+    stdin = Recording(STANDARD_INPUT, "stdin", Path("stdin"))
+    for _ in range(2):
+        with Journal(tmp_path, SETTINGS) as journal:
+            entry = journal.claim(stdin)
+            assert entry == Entry(STANDARD_INPUT, "stdin.txt")
+            assert journal.claim(stdin) is None  # it can be read once
+            (tmp_path / entry.output).touch()
+            journal.append([entry])
+
+
+# Which runs may share a folder
+
+
+@pytest.mark.usefixtures("no_sync")
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"direction": Direction.EN_JA}, "direction 'auto', and this run has direction 'en2ja'"),
+        ({"model": "/m"}, "model 'phrasebook', and this run has model '/m'"),
+        ({"context": "駅"}, "context '', and this run has context '駅'"),
+    ],
+)
+def test_other_settings_need_another_folder(
+    translator: Translator, tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "a.wav")
+    run(out, tmp_path / "a.wav", translator=translator)
+    before = (out / JOURNAL).read_bytes()
+    with pytest.raises(SpeechTranslationError) as refusal:
+        run(
+            out,
+            tmp_path / "a.wav",
+            translator=translator,
+            settings=dataclasses.replace(SETTINGS, **other),
+        )
+    assert str(refusal.value) == f"{out} holds results with {said}: name another folder."
+    assert (out / JOURNAL).read_bytes() == before
+    assert run(out, tmp_path / "a.wav", translator=translator).skipped == 1
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_formats_share_a_folder_and_each_is_stated_once(
+    translator: Translator, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "a.wav", tmp_path / "b.wav")
+    for _ in range(2):
+        for format in ("txt", "srt"):
+            for name in ("a.wav", "b.wav"):
+                run(out, tmp_path / name, translator=translator, settings=in_format(format))  # type: ignore[arg-type]
+    assert len(entries(out)) == 4
+    assert (out / JOURNAL).read_text("utf-8").count('"model": "phrasebook"') == 2
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_run_without_a_result_binds_nobody(translator: Translator, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = dataclasses.replace(SETTINGS, model="a typo")
+    assert run(out, tmp_path / "a.wav", translator=translator, settings=settings).failed == 1
+    touch(tmp_path / "a.wav")
+    assert run(out, tmp_path / "a.wav", translator=translator).done == 1
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_journal_of_the_first_edition_goes_on(translator: Translator, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "in" / "a.wav", tmp_path / "in" / "b.wav", out / "a-7.txt")
+    status = (tmp_path / "in" / "a.wav").stat()
+    out.joinpath(JOURNAL).write_text(
+        f'{{"source": "{tmp_path}/in/a.wav", "output": "a-7.txt", "size": 0, "mtime_ns": '
+        f'{status.st_mtime_ns}, "seconds": 1.5, "error": null}}\n'
+        f'{{"source": "{tmp_path}/in/b.wav", "output": "b.txt", "size": 0, "mtime_ns": 1, '
+        '"seconds": 0.0, "error": "The server is gone."}\n'
+    )
+    tally = run(out, tmp_path / "in", translator=translator)
+    assert (tally.done, tally.skipped) == (1, 1)
+    assert translator.asked == [tmp_path / "in" / "b.wav"]
+    with pytest.raises(SpeechTranslationError, match="context"):
+        Journal(out, dataclasses.replace(SETTINGS, context="other"))
+
+
+# The lock
+
+
+def test_only_one_run_at_a_time(tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path, SETTINGS),
+        pytest.raises(SpeechTranslationError, match=f"Another run writes into {tmp_path}: "),
+    ):
+        Journal(tmp_path, SETTINGS)
+    with Journal(tmp_path, SETTINGS):
+        pass
+
+
+def test_a_system_without_fcntl_has_its_own_lock() -> None:
+    """With a stand-in for Windows' msvcrt: no test runs there."""
+    said = scripts.run(
+        """
+        import sys, types
+        from pathlib import Path
+        import speech_translation.captions, sqlite3
+        from speech_translation.errors import SpeechTranslationError
+
+        held = set()
+
+        def locking(descriptor, mode, size):
+            if held:
+                raise PermissionError(13, "Permission denied")
+            held.add(descriptor)
+
+        sys.modules["fcntl"] = None
+        sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+        sys.platform = "win32"
+        from speech_translation.journal import Entry, Journal, RunSettings
+
+        with Journal(Path("out"), RunSettings("m")) as journal:
+            journal.append([Entry("a.wav", "a.txt")])
+            try:
+                Journal(Path("out"), RunSettings("m"))
+            except SpeechTranslationError as error:
+                print(error)
+        print(Path("out/journal.jsonl").read_text().count("\\n"))
+        """
+    )
+    assert said == ("Another run writes into out: wait for its end, or name another folder.\n2\n")
