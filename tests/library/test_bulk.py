@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-import inference
-from speech_translation import bulk, captions, files
-from speech_translation.bulk import JOURNAL, Entry, Journal, Tally, sources, translate_files
+from speech_translation import bulk, captions, cli, files
+from speech_translation.bulk import Tally, sources, translate_files
 from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError
+from speech_translation.journal import JOURNAL, Entry, Journal
 from speech_translation.types import Direction, Hypothesis, Segment, Translation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def run(out: Path, *arguments: Path, jobs: int = 3, suffix: str = "txt", **optio
     with Journal(out) as journal:
         return translate_files(
             sources(map(str, arguments), suffix),
-            Silent(),
+            Silent,
             journal,
             suffix,  # type: ignore[arg-type]
             jobs=jobs,
@@ -104,7 +104,8 @@ def run(out: Path, *arguments: Path, jobs: int = 3, suffix: str = "txt", **optio
 
 
 def entries(out: Path) -> list[Entry]:
-    return [Entry(**json.loads(line)) for line in (out / JOURNAL).read_bytes().splitlines()]
+    lines = map(json.loads, (out / JOURNAL).read_bytes().splitlines())
+    return [Entry(**line) for line in lines if "settings" not in line]
 
 
 def results(out: Path, pattern: str = "*") -> dict[Path, str]:
@@ -120,7 +121,7 @@ def times_done(out: Path) -> Counter[str]:
 def main(
     capsys: pytest.CaptureFixture[str], out: Path, *arguments: Path | str
 ) -> tuple[int, list[str]]:
-    status = inference.main([*map(str, arguments), "--output-dir", str(out), *OFFLINE])
+    status = cli.main([*OFFLINE, *map(str, arguments), "--output-dir", str(out)])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
@@ -130,26 +131,26 @@ def main(
 # With the embedded checkpoint
 
 
-def test_two_hundred_files_come_out_whole_and_once(
+def test_sixty_files_come_out_whole_and_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     recordings, out = tmp_path / "in", tmp_path / "out"
-    expected = clips(recordings, 200)
+    expected = clips(recordings, 60)
     status, said = main(capsys, out, recordings, "--jobs", "8")
     assert status == 0
     assert results(out) == expected
     assert set(times_done(out).values()) == {1}
-    assert len(times_done(out)) == 200
-    assert said[-1].startswith("200 files done in 0:")
+    assert len(times_done(out)) == 60
+    assert said[-1].startswith("60 files done in 0:")
     assert ", 0 before, 0 failed, " in said[-1]
     assert said[-1].endswith(" h of audio per hour")
 
     before = {path: (out / path).stat().st_mtime_ns for path in expected}
     status, said = main(capsys, out, recordings, "--jobs", "8")
     assert (status, said[-1][:15]) == (0, "0 files done in")
-    assert ", 200 before, " in said[-1]
+    assert ", 60 before, " in said[-1]
     assert {path: (out / path).stat().st_mtime_ns for path in expected} == before
-    assert len(entries(out)) == 200
+    assert len(entries(out)) == 60
 
 
 def test_killed_runs_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -215,18 +216,22 @@ def test_files_that_fail_are_listed_at_the_end_and_tried_again(
 
 
 def test_ctrl_c_leaves_no_half_file_and_goes_on(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recordings, out = tmp_path / "in", tmp_path / "out"
     expected = clips(recordings, 24)
 
-    def press() -> None:
-        while len(results(out, "*.txt")) < 3:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
+    write, done = bulk.write, list[Path]()
 
-    threading.Thread(target=press).start()
-    status, said = main(capsys, out, recordings, "--jobs", "4")
+    def press_at_the_third(translation: Translation, path: Path, format: str) -> None:
+        write(translation, path, format)  # type: ignore[arg-type]
+        done.append(path)
+        if len(done) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "write", press_at_the_third)
+        status, said = main(capsys, out, recordings, "--jobs", "4")
     assert (status, said[-1]) == (130, "interrupted")
     first = results(out)
     assert 3 <= len(first) < 24
@@ -238,10 +243,9 @@ def test_ctrl_c_leaves_no_half_file_and_goes_on(
     assert results(out) == expected
 
 
-@pytest.mark.parametrize("arguments", [["a.wav"], ["-", "--output-dir", "out"]])
-def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_jobs_need_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        inference.main([*arguments, "--jobs", "2"])
+        cli.main(["a.wav", "--jobs", "2"])
     assert caught.value.code == 2
     assert "--jobs" in capsys.readouterr().err.splitlines()[-1]
 
@@ -388,6 +392,70 @@ def test_only_one_run_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[st
         pass
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["--direction", "ja2en"], "the direction auto, and now it is ja2en"),
+        (["--context", "Kyoto"], "the context none, and now it is Kyoto"),
+        (["--model", "other"], "the model phrasebook, and now it is other"),
+    ],
+)
+def test_a_folder_holds_the_results_of_one_choice(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, changed: list[str], said: str
+) -> None:
+    out, again = tmp_path / "out", [str(EXAMPLES / "en_1.flac")]
+    assert main(capsys, out, *again)[0] == 0
+    before = (out / JOURNAL).read_bytes()
+    status, (line,) = main(capsys, out, *again, *changed)
+    assert status == 1
+    assert line == f"error: The results in {out} were made with {said}: name another folder."
+    assert (out / JOURNAL).read_bytes() == before
+    status, _ = main(capsys, out, *again, "--format", "srt")  # another format is another result
+    assert (status, len(results(out))) == (0, 2)
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_journal_of_the_first_edition_goes_on(translator: Translator, tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.wav")
+    run(tmp_path / "out", tmp_path / "in")
+    settings = {"model": "m", "direction": "auto"}
+    with Journal(tmp_path / "out", settings):
+        pass
+    with (
+        pytest.raises(SpeechTranslationError, match="model m, and now it is n"),
+        Journal(tmp_path / "out", {"model": "n"}),
+    ):
+        pass
+    assert run(tmp_path / "out", tmp_path / "in").skipped == 1
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_names_that_are_taken_are_not_given_twice(translator: Translator, tmp_path: Path) -> None:
+    recordings = [tmp_path / name for name in ("x-2.wav", "x.mp3", "x.wav")]
+    touch(*recordings)
+    run(tmp_path / "out", *recordings)
+    assert results(tmp_path / "out") == {
+        Path("x-2.txt"): "x-2.wav\n",
+        Path("x.txt"): "x.mp3\n",
+        Path("x-3.txt"): "x.wav\n",
+    }
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_no_engine_is_loaded_for_nothing(translator: Translator, tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    run(tmp_path / "out", tmp_path / "a.wav")
+
+    def never() -> Engine:
+        raise AssertionError("an engine was loaded")
+
+    items = sources([str(tmp_path / "a.wav"), str(tmp_path / "missing.wav")], "txt")
+    with Journal(tmp_path / "out") as journal:
+        tally = translate_files(items, never, journal)
+        assert (tally.skipped, tally.failed) == (1, 1)
+        assert [entry.error for entry in journal.failures()] == ["does not exist: check the path."]
+
+
 # Faults
 
 
@@ -448,7 +516,7 @@ def test_one_fault_does_not_end_the_run(translator: Translator, tmp_path: Path) 
     translator.fault = fault
     with Journal(tmp_path / "out") as journal:
         wanted = sources([str(tmp_path / "in")], "txt")
-        assert translate_files(wanted, Silent(), journal, jobs=2).failed == 2
+        assert translate_files(wanted, Silent, journal, jobs=2).failed == 2
         assert {Path(x.source).name: x.error for x in journal.failures()} == {
             "0.wav": "The server is gone.",
             "1.wav": "MemoryError: MemoryError",
@@ -456,7 +524,7 @@ def test_one_fault_does_not_end_the_run(translator: Translator, tmp_path: Path) 
     translator.fault = lambda _: None
     with Journal(tmp_path / "out") as journal:
         wanted = sources([str(tmp_path / "in")], "txt")
-        assert translate_files(wanted, Silent(), journal).done == 2
+        assert translate_files(wanted, Silent, journal).done == 2
         assert not list(journal.failures())
 
 
@@ -512,7 +580,7 @@ def test_few_are_under_way_and_all_jobs_work(translator: Translator, tmp_path: P
 
     with Journal(tmp_path / "out") as journal:
         tally = translate_files(
-            endless(), Silent(), journal, jobs=6, progress=progress, cancelled=lambda: finished > 60
+            endless(), Silent, journal, jobs=6, report=progress, cancelled=lambda: finished > 60
         )
     assert most == 6
     assert 60 < tally.done <= 60 + 2 * 6 + 1
@@ -532,6 +600,7 @@ def test_memory_does_not_grow_with_the_number_of_files(
         def wanted() -> Iterator[tuple[Path, Path]]:
             nonlocal size
             for i in range(count):
+                touch(tmp_path / f"{i:060}.wav")
                 yield tmp_path / f"{i:060}.wav", Path(f"{i:060}.txt")
             gc.collect()  # which empties the interpreter's store of used tuples
             but_for = tracemalloc.Filter(False, pathlib.__file__)
@@ -540,7 +609,7 @@ def test_memory_does_not_grow_with_the_number_of_files(
 
         tracemalloc.start()
         with Journal(out) as journal:
-            tally = translate_files(wanted(), Silent(), journal, jobs=8)
+            tally = translate_files(wanted(), Silent, journal, jobs=8)
         tracemalloc.stop()
         assert tally.finished == count
         return size

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import inference
+from speech_translation import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -24,7 +24,7 @@ def reference(clip: str) -> str:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    status = inference.main([*map(str, arguments), *OFFLINE])
+    status = cli.main([*map(str, arguments), *OFFLINE])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -63,6 +63,29 @@ def test_standard_input(
     assert (status, out) == (0, reference("en_1") + "\n")
 
 
+def test_standard_input_into_a_folder_is_never_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for clip in ("en_1", "ja_1"):
+        data = io.BytesIO((EXAMPLES / f"{clip}.flac").read_bytes())
+        monkeypatch.setattr(sys, "stdin", type("Pipe", (), {"buffer": data}))
+        assert run(capsys, "-", "--output-dir", tmp_path)[:2] == (0, "")
+        assert (tmp_path / "stdin.txt").read_text("utf-8").strip() == reference(clip)
+
+
+def test_a_list_is_read_in_order_and_named_as_it_was_given(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in ("ja_1", "en_1"):
+        (tmp_path / f"{clip}.flac").symlink_to(EXAMPLES / f"{clip}.flac")
+    (tmp_path / "talks.list").write_text("ja_1.flac\nen_1.flac\nnowhere.wav\n")
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "talks.list")
+    assert status == 1
+    assert out.splitlines() == [f"{clip}.flac: {reference(clip)}" for clip in ("ja_1", "en_1")]
+    assert "error: nowhere.wav does not exist: check the path.\n" in err
+
+
 def test_a_folder_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     recordings, written = tmp_path / "in", tmp_path / "out" / "subtitles"
     for folder in ("monday", "tuesday"):
@@ -72,9 +95,10 @@ def test_a_folder_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     (recordings / "notes.txt").write_text("not a recording")
     status, out, _ = run(capsys, recordings, "--format", "srt", "--output-dir", written)
     assert (status, out) == (0, "")
-    assert sorted(path.name for path in written.iterdir()) == ["talk-2.srt", "talk.srt"]
-    text = (written / "talk.srt").read_text("utf-8")
-    assert text == (written / "talk-2.srt").read_text("utf-8")
+    found = {path.relative_to(written) for path in written.rglob("*.srt")}
+    assert found == {Path("monday/talk.srt"), Path("tuesday/talk.srt")}
+    text = (written / "monday/talk.srt").read_text("utf-8")
+    assert text == (written / "tuesday/talk.srt").read_text("utf-8")
     assert " --> " in text
     assert " ".join(text.splitlines()[2:]).strip() == reference("ja_1")
 
@@ -115,7 +139,7 @@ def test_silence_is_no_text_and_no_failure(
 
 
 def test_a_model_that_cannot_be_had(capsys: pytest.CaptureFixture[str]) -> None:
-    status = inference.main([str(EXAMPLES / "en_1.flac"), "--model", "no/such/model/folder"])
+    status = cli.main([str(EXAMPLES / "en_1.flac"), "--model", "no/such/model/folder"])
     err = capsys.readouterr().err
     assert status == 1
     assert "error: There is no model folder no/such/model/folder" in err
@@ -130,13 +154,14 @@ def test_a_model_that_cannot_be_had(capsys: pytest.CaptureFixture[str]) -> None:
         ["a.wav", "--batch-size", "0"],
         ["a.wav", "--max-seconds", "-3"],
         ["a.wav", "b.wav", "--format", "srt"],
+        [str(EXAMPLES), "--format", "srt"],
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        inference.main(arguments)
+        cli.main(arguments)
     assert caught.value.code == 2
-    assert "usage: inference.py" in capsys.readouterr().err
+    assert "usage: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -153,13 +178,14 @@ def test_a_signal_leaves_no_half_file(tmp_path: Path, number: int, status: int) 
         command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ}
     )
     deadline = time.monotonic() + 120
-    while not (written.exists() and any(written.iterdir())) and time.monotonic() < deadline:
+    while not any(written.glob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
     assert err.rstrip().endswith("interrupted")
     assert "Traceback" not in err
-    files = list(written.iterdir())
+    files = list(written.glob("*.json"))
+    assert {path.name for path in written.iterdir()} == {"journal.jsonl", *(f.name for f in files)}
     assert 0 < len(files) < len(recordings)
     assert all(f.suffix == ".json" and f.read_text("utf-8").endswith("}\n") for f in files)
