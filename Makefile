@@ -55,7 +55,7 @@ phrasebook: $(SPEECH)/complete
 phrasebook-eval: $(VENV)/dev
 	$(BIN)/python -m phrasebook.evaluate \
 	  $(if $(SPEECH_HUMAN),--other "$(SPEECH_HUMAN)") \
-	  --output phrasebook/figures.json --readme README.md
+	  --output phrasebook/figures.json --document docs/results.md
 
 $(SPEECH)/complete: $(VENV)/voices $(VOICES)/complete
 	$(BIN)/python -m phrasebook.synthesis --out $(SPEECH) --styles $(VOICES)
@@ -85,8 +85,8 @@ benchmark: $(VENV)/dev
 
 # The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
 speed: $(VENV)/dev
-	$(BENCH).speed --output $(RESULTS)/speed.json --readme README.md
-	$(BENCH).precision --layers .cache/full-size
+	$(BENCH).performance.speed --output $(RESULTS)/speed.json --document docs/speed.md
+	$(BENCH).performance.precision --layers .cache/full-size
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
 load: $(VENV)/dev

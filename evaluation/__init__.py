@@ -1,1 +1,1 @@
-"""Measurements and comparisons: what stands behind the figures of the README."""
+"""The benchmark and the measurements behind the figures of docs/."""

@@ -1,4 +1,4 @@
-"""The README's benchmark tables and quality_scores.svg, made from the files of results.
+"""The documents' benchmark tables and quality_scores.svg, made from the files of results.
 
     python -m evaluation.report
     python -m evaluation.report --scores out/results.json --judged out/judged.json --chart out.svg
@@ -26,7 +26,13 @@ from speech_translation.types import Direction
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "evaluation" / "results"
 PUBLISHED = RESULTS / "published.json"
-README, CHART = ROOT / "README.md", ROOT / "quality_scores.svg"
+CHART = ROOT / "quality_scores.svg"
+DOCUMENTS = {
+    "published": ROOT / "README.md",
+    "benchmark": ROOT / "docs" / "results.md",
+}
+"""The document that holds each generated section, by the section's name."""
+
 DIRECTIONS = (Direction.EN_JA, Direction.JA_EN)
 BLEU = {Direction.EN_JA: "BLEU ja-mecab", Direction.JA_EN: "BLEU 13a"}
 
@@ -40,7 +46,7 @@ def load(path: Path) -> Any:
 
 
 def sections() -> dict[str, str]:
-    """What stands between the README's marks, by their names."""
+    """The generated sections, as Markdown, by their names."""
     return {
         "published": quality_table(load(PUBLISHED)),
         "benchmark": score_table(load(RESULTS / "phrasebook_set.json")),
@@ -140,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.scores is None:
             for name, content in sections().items():
-                replace_section(README, name, content)
+                replace_section(DOCUMENTS[name], name, content)
                 print(content)
             replace_file(CHART, draw(load(PUBLISHED)))
             return 0

@@ -2,8 +2,8 @@
 
     python -m phrasebook.evaluate
 
-Prints the table of the README and keeps it, with the figures, beside the checkpoint. The speech is
-that of `phrasebook.held_out`.
+Prints the table of docs/results.md; `--document` and `--output` keep it and the figures. The speech
+is that of `phrasebook.held_out`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LABELS = (
     "held-out voices at a held-out rate, held-out sentences",
 )
 BATCH = 16
-README_SECTION = "phrasebook-eval"
+SECTION = "phrasebook-eval"
 
 
 def hypotheses(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[Hypothesis]:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder of speech outside the phrasebook (default: SPEECH_HUMAN, if it is set)",
     )
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
-    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    parser.add_argument("--document", type=Path, help="Markdown file to put the table into")
     options = parser.parse_args(argv)
     engine = load_engine(options.model)
     clips = read_test_set(options.test_set)
@@ -132,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(results))
     if options.output is not None:
         replace_file(options.output, json.dumps(results, indent=2) + "\n")
-    if options.readme is not None:
-        replace_section(options.readme, README_SECTION, table(results))
+    if options.document is not None:
+        replace_section(options.document, SECTION, table(results))
     return 0
 
 

@@ -71,7 +71,7 @@ def render(translation: Translation, format: Format) -> str:
     srt   cues; characters that players would act on become their full-width twins.
     vtt   cues; `&`, `<` and `>` escaped.
     tsv   a row per segment, empty ones included: start and end in milliseconds, text, flags.
-    json  everything, times in seconds; a number that is not finite becomes null.
+    json  everything: `as_data`.
 
     Raises ValueError for an unknown format.
     """
@@ -97,8 +97,38 @@ def render(translation: Translation, format: Format) -> str:
                 for segment in translation.segments
             )
         case "json":
-            return json.dumps(_data(translation), ensure_ascii=False, indent=2) + "\n"
+            return json.dumps(as_data(translation), ensure_ascii=False, indent=2) + "\n"
     raise ValueError(f"unknown caption format {format!r}: choose from {', '.join(FORMATS)}")
+
+
+def as_data(translation: Translation) -> dict[str, Any]:
+    """`translation` as JSON data: the one form of files, `/translate_segments` and downloads.
+
+    text, direction, duration and compute_seconds, rtfx (duration / compute_seconds), tokens, flags,
+    and segments: start and end, text, direction, flags, tokens, mean_logprob. Times are seconds.
+    Numbers have six decimals, less than a sample; one that is not finite becomes None.
+    """
+    return {
+        "direction": translation.direction.value,
+        "duration": _finite(translation.duration),
+        "compute_seconds": _finite(translation.compute_seconds),
+        "tokens": translation.tokens,
+        "rtfx": _finite(translation.rtfx),
+        "flags": _sorted(translation.flags),
+        "text": translation.text,
+        "segments": [
+            {
+                "start": _finite(segment.start),
+                "end": _finite(segment.end),
+                "text": segment.text,
+                "direction": segment.direction.value,
+                "flags": _sorted(segment.flags),
+                "tokens": segment.tokens,
+                "mean_logprob": _finite(segment.mean_logprob),
+            }
+            for segment in translation.segments
+        ],
+    }
 
 
 def cues(translation: Translation) -> list[Cue]:
@@ -142,30 +172,6 @@ def _timestamp(milliseconds: int, point: str) -> str:
 
 def _sorted(flags: Flags) -> list[str]:
     return sorted(flag.value for flag in flags)
-
-
-def _data(translation: Translation) -> dict[str, Any]:
-    return {
-        "direction": translation.direction.value,
-        "duration": _finite(translation.duration),
-        "compute_seconds": _finite(translation.compute_seconds),
-        "tokens": translation.tokens,
-        "rtfx": _finite(translation.rtfx),
-        "flags": _sorted(translation.flags),
-        "text": translation.text,
-        "segments": [
-            {
-                "start": _finite(segment.start),
-                "end": _finite(segment.end),
-                "text": segment.text,
-                "direction": segment.direction.value,
-                "flags": _sorted(segment.flags),
-                "tokens": segment.tokens,
-                "mean_logprob": _finite(segment.mean_logprob),
-            }
-            for segment in translation.segments
-        ],
-    }
 
 
 def _finite(number: float) -> float | None:

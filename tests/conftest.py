@@ -26,19 +26,22 @@ def speech_clip() -> Callable[[str], np.ndarray]:
 def space() -> Iterator[str]:
     """The address of a running Space on the embedded checkpoint."""
     import httpx
+    from own_space import free_port
 
-    from app import Settings, launch
+    from app import build_page
+    from web.server import launch
+    from web.settings import Settings
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     demo, url = launch(
-        Settings(model="phrasebook", port=port, queue_size=2, max_seconds=600.0, live_talks=3),
+        build_page,
+        Settings(
+            model="phrasebook", port=free_port(), queue_size=2, max_seconds=600.0, live_talks=3
+        ),
         wait=False,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while httpx.get(url + "healthz").status_code != 200:
-        assert time.monotonic() < deadline, "the model was not loaded in a minute"
+        assert time.monotonic() < deadline, "the model was not loaded in three minutes"
         time.sleep(0.1)
     yield url
     demo.close()

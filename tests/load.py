@@ -30,9 +30,9 @@ import soundfile
 from gradio_client import Client, handle_file
 from own_space import ROOT, Space, running_space
 
-from app import Settings
 from speech_translation.audio import load_audio
 from speech_translation.types import SAMPLE_RATE
+from web.settings import Settings
 
 EXAMPLES = ROOT / "examples"
 SHORT = ("en_1", "en_2", "ja_1", "ja_2", "en_two_sentences", "ja_two_sentences")

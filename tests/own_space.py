@@ -19,6 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 STARTED_WITHIN = 180.0  # seconds; a busy machine takes its time
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass(frozen=True)
 class Space:
     """A Space that answers at `url`, and the end of what it has logged."""
@@ -40,9 +47,7 @@ class Space:
 @contextlib.contextmanager
 def running_space(*options: str) -> Iterator[Space]:
     """A Space on the embedded checkpoint, ready; ended afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "app.py", "--model", "phrasebook", "--port", str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

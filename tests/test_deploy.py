@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import app
+from web.settings import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -36,8 +36,9 @@ def test_the_image_holds_what_the_space_imports_and_shows() -> None:
     assert all((ROOT / name).exists() for name in copied)
     allowed = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.M))
     assert copied == allowed
-    shown = re.findall(r'ROOT / "([^"]+)"', (ROOT / "app.py").read_text("utf-8"))
-    assert shown
+    code = [ROOT / "app.py", *(ROOT / "web").glob("*.py")]
+    shown = {name for path in code for name in re.findall(r'ROOT / "([^"]+)"', path.read_text())}
+    assert shown >= {"quality_scores.svg", "examples"}
     for name in shown:
         assert any(name == own or name.startswith(f"{own}/") for own in copied), name
 
@@ -45,7 +46,7 @@ def test_the_image_holds_what_the_space_imports_and_shows() -> None:
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml"])
 def test_settings_are_those_of_the_space(name: str) -> None:
     named = set(re.findall(r"SPEECH_\w+", (DEPLOY / name).read_text("utf-8")))
-    options = {text for action in app.parser()._actions for text in action.option_strings}
+    options = {text for action in parser()._actions for text in action.option_strings}
     assert named
     for variable in named:
         assert "--" + variable.removeprefix("SPEECH_").lower().replace("_", "-") in options

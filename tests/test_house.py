@@ -43,8 +43,16 @@ PLACES = {
     "numba": {"speech_translation/engine/cpu", "evaluation/performance"},
     "llvmlite": {"speech_translation/engine/cpu"},
     "httpx": {"speech_translation/engine/remote.py", "evaluation/judge.py"},
-    "gradio": {"app.py", "web"},
-    "starlette": {"app.py", "web"},
+    "gradio": {
+        "app.py",
+        "web/api.py",
+        "web/gradio_patches.py",
+        "web/server.py",
+        "web/service.py",
+        "web/theme.py",
+    },
+    "starlette": {"web"},
+    "spaces": {"web/zerogpu.py"},
 }
 
 # What `import speech_translation` and the choice of an engine reach: heavy packages come when used.

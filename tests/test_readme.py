@@ -1,49 +1,135 @@
-"""What the README says is so: its example runs, its tables are what was measured."""
+"""The documents are true: their links, paths, tables, examples and commands."""
 
 import json
 import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from evaluation import report
-from phrasebook.evaluate import README_SECTION, table
-from speech_translation import FORMATS
+from evaluation.performance import speed
+from phrasebook import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
+README = ROOT / "README.md"
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "examples" / "README.md",
+    ROOT / "evaluation" / "data" / "README.md",
+]
+ROOMS = r"(?:\.ci|deploy|docs|evaluation|examples|phrasebook|speech_translation|tests|training|web)"
+
+every_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
+)
 
 
-def block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(text for text in blocks if containing in text)
+def blocks(document: Path, language: str) -> list[str]:
+    """The code blocks of a document in `language`."""
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
 
 
-def section(name: str) -> str:
-    return README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+def prose(document: Path) -> str:
+    """A document without its code blocks."""
+    return re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
 
 
-def test_the_example_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    code = block("python", "load_engine")
-    statements = [line for line in code.splitlines() if line.strip()]
-    assert len(statements) <= 5
-    exec(compile(code, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    reference = (ROOT / "examples" / "en_1.txt").read_text("utf-8").strip()
-    assert printed.startswith(reference + "\n1\n00:00:00,")
+def links(document: Path) -> list[tuple[Path, str]]:
+    """The file and the heading of each link that stays in the repository."""
+    found = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose(document))
+    return [((document.parent / path) if path else document, anchor) for path, anchor in found]
 
 
-def test_the_phrasebook_table_is_the_measured_one() -> None:
-    measured = json.loads((ROOT / "phrasebook" / "figures.json").read_text("utf-8"))
-    assert section(README_SECTION) == table(measured)
+def anchors(document: Path) -> set[str]:
+    """The headings of a document as GitHub writes them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(document: Path, name: str) -> str:
+    """A generated section of a document."""
+    text = document.read_text("utf-8")
+    return text.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of each shell command in the documents, without the environment's folder."""
+    for document in DOCUMENTS:
+        for block in blocks(document, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                words = words[words.index("|") + 1 :] if "|" in words else words
+                if words and words[0] == ".venv/bin/python":
+                    words = words[1:]
+                if words:
+                    yield words
+
+
+def programs() -> list[list[str]]:
+    """The commands that start a module of ours: its name, then its arguments."""
+    names = {"inference.py": "inference", "speech-translation": "inference", "app.py": "app"}
+    found = [words[1:] for words in commands() if words[0] == "-m"]
+    found += [[names[words[0]], *words[1:]] for words in commands() if words[0] in names]
+    return [words for words in found if words[0] != "pip"]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= 200
+
+
+@every_document
+def test_links_lead_somewhere(document: Path) -> None:
+    for target, anchor in links(document):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
+
+
+def test_every_document_is_found_from_the_readme() -> None:
+    reached, waiting = set[Path](), [README]
+    while waiting:
+        document = waiting.pop().resolve()
+        if document not in reached and document.suffix == ".md":
+            reached.add(document)
+            waiting += [target for target, _ in links(document)]
+    assert set(DOCUMENTS) <= reached
+
+
+@every_document
+def test_paths_and_modules_in_the_text_exist(document: Path) -> None:
+    text = prose(document)
+    for path in re.findall(rf"`({ROOMS}/[\w./*-]+)", text):
+        assert list(ROOT.glob(path.rstrip("/"))), path
+    for module in re.findall(rf"python -m ({ROOMS}[\w.]*)", text):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
+    for command in re.findall(r"`make ([^`]+)`", text):
+        check_make(command.split())
+
+
+def test_every_path_of_the_tree_exists() -> None:
+    tree = README.read_text("utf-8").split("\n```\napp.py")[1].split("\n```")[0]
+    for line in f"app.py{tree}".splitlines():
+        assert (ROOT / line.split()[0]).exists(), line
 
 
 @pytest.mark.parametrize("name", report.sections())
 def test_the_benchmark_tables_are_what_the_results_give(name: str) -> None:
-    assert section(name) == report.sections()[name], "run: make benchmark"
+    assert section(report.DOCUMENTS[name], name) == report.sections()[name], "run: make benchmark"
+
+
+def test_the_phrasebook_table_is_the_measured_one() -> None:
+    measured = json.loads((ROOT / "phrasebook" / "figures.json").read_text("utf-8"))
+    assert section(ROOT / "docs" / "results.md", evaluate.SECTION) == evaluate.table(measured)
+
+
+def test_the_speed_table_is_the_measured_one() -> None:
+    measured = report.load(report.RESULTS / "speed.json")
+    assert section(ROOT / "docs" / "speed.md", speed.SECTION) == speed.table(measured)
 
 
 def test_the_chart_is_what_the_published_figures_give() -> None:
@@ -55,27 +141,99 @@ def test_the_front_matter_names_the_pinned_gradio() -> None:
     requirements = (ROOT / "requirements.txt").read_text("utf-8")
     pinned = re.search(r"^gradio\[mcp\]==(.+)$", requirements, re.MULTILINE)
     assert pinned is not None
-    assert f'sdk_version: "{pinned[1]}"' in README
+    assert f'sdk_version: "{pinned[1]}"' in README.read_text("utf-8")
 
 
-def test_every_path_of_the_tree_exists() -> None:
-    tree = README.split("\n```\napp.py")[1].split("\n```")[0]
-    for line in f"app.py{tree}".splitlines():
-        assert (ROOT / line.split()[0]).exists(), line
+def test_the_translations_on_top_are_those_of_the_clips() -> None:
+    rows = re.findall(r"\((examples/\w+)\.flac\)\) \| (.+) \|", README.read_text("utf-8"))
+    assert len(rows) == 2
+    for clip, text in rows:
+        assert (ROOT / clip).with_suffix(".txt").read_text("utf-8").strip() == text
 
 
-def test_the_commands_name_real_options() -> None:
-    import inference
+def test_the_python_example_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks(README, "python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 6
+    exec(compile(code, "README.md", "exec"), {})
+    reference = (ROOT / "examples" / "en_1.txt").read_text("utf-8").strip()
+    assert capsys.readouterr().out.startswith(reference + "\n1\n00:00:00,")
 
-    known = {text for action in inference.parser()._actions for text in action.option_strings}
-    commands = " ".join(re.findall(r"inference\.py (.+)", README))
-    assert set(re.findall(r"--[a-z-]+", commands)) <= known
-    assert "--format srt" in commands
-    assert "srt" in FORMATS
+
+def test_the_example_of_segments_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks(ROOT / "docs" / "usage.md", "python")
+    exec(compile(code, "usage.md", "exec"), {})
+    texts = [line.split(" ", 2)[2] for line in capsys.readouterr().out.splitlines()]
+    reference = (ROOT / "examples" / "ja_two_sentences.txt").read_text("utf-8").strip()
+    assert " ".join(texts) == reference
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
-def test_links_lead_somewhere(document: str) -> None:
-    path = ROOT / document
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
-        assert (path.parent / target).exists(), target
+def start(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a program to its end, as `python -m` does; it must end well."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(words[0], run_name="__main__")
+    assert not end.value.code
+
+
+@pytest.mark.parametrize("words", programs(), ids=" ".join)
+def test_commands_name_real_modules_and_options(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start([words[0], "--help"], monkeypatch)
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_settings_of_a_space_are_all_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(["app", "--help"], monkeypatch)
+    documented = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    listed = set(re.findall(r"`(SPEECH_\w+)`", documented)) - {"SPEECH_ENGINE_KEY"}
+    assert listed == set(re.findall(r"SPEECH_[A-Z_]+", capsys.readouterr().out))
+
+
+OFFLINE = [
+    words
+    for words in programs()
+    if words[0] == "inference" and (ROOT / words[1]).is_file() and "phrasebook" in words
+]
+
+
+@pytest.mark.parametrize("words", OFFLINE, ids=" ".join)
+def test_the_offline_commands_run(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(words, monkeypatch)
+    reference = (ROOT / words[1]).with_suffix(".txt").read_text("utf-8").strip()
+    assert reference in capsys.readouterr().out
+
+
+def test_the_make_commands_name_real_targets_and_variables() -> None:
+    calls = [words[1:] for words in commands() if words[0] == "make"]
+    assert len(calls) >= 6
+    for call in calls:
+        check_make(call)
+
+
+def check_make(words: list[str]) -> None:
+    """`words` are a target of the Makefile and variables that it reads."""
+    target, *variables = words
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+    for variable in variables:
+        assert f"$({variable.split('=')[0]})" in MAKEFILE, variable
+
+
+def test_the_makefile_starts_real_modules() -> None:
+    text = re.sub(r"\$\(BENCH\)", "-m evaluation", MAKEFILE)
+    modules = set(re.findall(rf"-m ({ROOMS}[\w.]*)", text)) - {"evaluation"}
+    assert len(modules) >= 8
+    for module in modules:
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module

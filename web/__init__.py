@@ -1,1 +1,1 @@
-"""What the Space shows, without Gradio: its texts, its pieces of HTML, its live captions."""
+"""What stands behind the page of the Space, which is app.py."""

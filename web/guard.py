@@ -1,7 +1,7 @@
-"""The gate in front of Gradio: what is let in, how large and how slow it may be.
+"""The guard in front of Gradio: which requests pass, how large and how slow they may be.
 
-Gradio serves more than this Space uses, waits for a body as long as it takes, and limits the size
-of uploads only.
+Gradio serves more than this Space uses, waits for a body for ever, and limits the size of uploads
+only.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from speech_translation.types import Seconds
 from web.texts import interface_language, say
 
 PATIENCE: Seconds = 30.0
-"""For so long a body may stand still, or lag behind `PACE`."""
+"""The longest time that a body may pause, or lag behind `PACE`."""
 
 PACE = 8 << 10
-"""Bytes a second that a body has to arrive with: 64 kbit/s."""
+"""The slowest rate of a body in bytes per second: 64 kbit/s."""
 
 JSON_BYTES = 1 << 20
-LIVE_BYTES = 9 << 20  # a chunk, which web/live.py limits, and room for it to say so
+LIVE_BYTES = 9 << 20  # more than a chunk may have: web/live.py refuses a larger one in words
 MCP_BYTES = 32 << 20  # a tool call may hold a recording in base64
-FORM_BYTES = 64 << 10  # what an upload may have around its file
+FORM_BYTES = 64 << 10  # the form around the file of an upload
 
 _UPLOAD = "/gradio_api/upload"
 _PATHS = re.compile(
@@ -41,7 +41,7 @@ _PATHS = re.compile(
     r")",
     re.DOTALL,
 )
-"""What the page, its API and its MCP tools use. The rest of Gradio is not there."""
+"""The paths that the page, its API and its MCP tools use. All others are not found."""
 
 _HOSTS = ("host", "x-forwarded-host", "x-forwarded-proto")  # Gradio writes them into its pages
 _HOST = re.compile(r"[\w.:,\[\] -]*", re.ASCII)
@@ -49,10 +49,10 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """An ASGI application that lets through to `app` what the Space uses.
+    """An ASGI application that passes to `app` the requests that the Space uses.
 
-    `max_megabytes` is the size of the largest recording, `root` the path below which a proxy
-    serves the Space.
+    `max_megabytes` is the size of the largest recording. A proxy serves the Space below the path
+    `root`.
     """
 
     def __init__(self, app: ASGIApp, max_megabytes: int, root: str = "") -> None:
@@ -72,13 +72,13 @@ class Guard:
             "too_large",
             megabytes=self._max_megabytes,
         )
-        body = _Body(receive, headers, self._most(path), too_large)
+        body = _Body(receive, headers, self._limit(path), too_large)
         answer = _Answer(send)
         try:
             _admit(scope, path, headers)
-            scope = {**scope, "headers": _without_traps(scope["headers"])}
-            await self._app(scope, body.receive, answer.send_of(body))
-        except _Refused as refused:
+            scope = {**scope, "headers": _mended(scope["headers"])}
+            await self._app(scope, body.receive, answer.sender(body))
+        except _Refusal as refused:
             body.refused = refused
         except Exception:
             if body.refused is None:
@@ -86,7 +86,7 @@ class Guard:
         if body.refused is not None:
             await answer.refuse(body.refused)
 
-    def _most(self, path: str) -> int:
+    def _limit(self, path: str) -> int:
         if path.rstrip("/") == _UPLOAD:
             return (self._max_megabytes << 20) + FORM_BYTES
         if path.startswith("/gradio_api/mcp"):
@@ -94,8 +94,8 @@ class Guard:
         return LIVE_BYTES if path.startswith("/live/") else JSON_BYTES
 
 
-class _Refused(Exception):
-    """A request that is not let in, with the status and the sentence to answer."""
+class _Refusal(Exception):
+    """A request that does not pass: the status and the sentence of the answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -105,22 +105,23 @@ class _Refused(Exception):
 
 def _admit(scope: Scope, path: str, headers: Headers) -> None:
     if not _PATHS.fullmatch(path):
-        raise _Refused(404, "Not found.")
+        raise _Refusal(404, "Not found.")
     for name in _HOSTS:
         if not all(_HOST.fullmatch(value) for value in headers.getlist(name)):
-            raise _Refused(400, "The request does not say where it was sent to.")
+            raise _Refusal(400, "The request does not say where it was sent to.")
     # Browsers alone send Sec-Fetch-Site, and no page can forge it.
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     signed_in = "cookie" in headers or "authorization" in headers
     if elsewhere and signed_in and scope["method"] not in _READING:
-        raise _Refused(403, "Another site's page cannot act for you here.")
+        raise _Refusal(403, "Another site's page cannot act for you here.")
 
 
-def _without_traps(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """`headers` without what Gradio takes from its own Node server, and mishandles in a range.
+def _mended(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """`headers` without the two that Gradio mishandles.
 
-    Its answer to `bytes=0-99` repeats the request's headers, and never ends when the range goes
-    beyond the file. Written `Bytes`, which means the same, the range is left to Starlette.
+    Gradio believes X-Gradio-Server, which its own Node server sends, of everybody. Its answer to
+    the range `bytes=0-99` repeats the request's headers, and never ends when the range goes beyond
+    the file. Gradio leaves a range that is spelled `Bytes` to Starlette, and it means the same.
     """
     return [
         (name, re.sub(rb"^\s*bytes", b"Bytes", value) if name == b"range" else value)
@@ -130,12 +131,12 @@ def _without_traps(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
 
 
 class _Body:
-    """The body of a request, refused when it is over `most` bytes or too slow."""
+    """The body of a request, refused when it is over `limit` bytes or too slow."""
 
-    def __init__(self, receive: Receive, headers: Headers, most: int, too_large: str) -> None:
-        self.refused: _Refused | None = None
+    def __init__(self, receive: Receive, headers: Headers, limit: int, too_large: str) -> None:
+        self.refused: _Refusal | None = None
         self._receive = receive
-        self._most = most
+        self._limit = limit
         self._too_large = too_large
         self._complete = "content-length" not in headers and "transfer-encoding" not in headers
         self._announced = int(headers.get("content-length", 0))  # the server has checked it
@@ -143,29 +144,29 @@ class _Body:
         self._waited: Seconds = 0.0
 
     async def receive(self) -> Message:
-        """The next message, as ASGI has it. Raises _Refused, and keeps it in `refused`."""
+        """The next ASGI message. Raises _Refusal, and keeps it in `refused`."""
         try:
             return await self._next()
-        except _Refused as refused:
+        except _Refusal as refused:
             self.refused = refused
             raise
 
     async def _next(self) -> Message:
         if self._complete:
             return await self._receive()
-        if self._announced > self._most:
-            raise _Refused(413, self._too_large)
+        if self._announced > self._limit:
+            raise _Refusal(413, self._too_large)
         began = time.monotonic()
         lag = PATIENCE + self._size / PACE - self._waited
         try:
             async with asyncio.timeout(max(0.0, min(PATIENCE, lag))):
                 message = await self._receive()
         except TimeoutError:
-            raise _Refused(408, "The request arrives too slowly.") from None
+            raise _Refusal(408, "The request arrives too slowly.") from None
         self._waited += time.monotonic() - began
         self._size += len(message.get("body", b""))
-        if self._size > self._most:
-            raise _Refused(413, self._too_large)
+        if self._size > self._limit:
+            raise _Refusal(413, self._too_large)
         self._complete = not message.get("more_body", False)
         return message
 
@@ -177,8 +178,8 @@ class _Answer:
         self._send = send
         self._begun = False
 
-    def send_of(self, body: _Body) -> Send:
-        """What the application sends with, until `body` is refused."""
+    def sender(self, body: _Body) -> Send:
+        """The function with which the application sends, until `body` is refused."""
 
         async def send(message: Message) -> None:
             if body.refused is not None:
@@ -187,14 +188,14 @@ class _Answer:
                 self._begun = True
                 headers = MutableHeaders(raw=list(message.get("headers", [])))
                 headers["X-Content-Type-Options"] = "nosniff"
-                # Gradio lets every origin read answers; none shall read a signed-in visitor's.
+                # Gradio lets every origin read answers. None may read a signed-in visitor's.
                 del headers["Access-Control-Allow-Credentials"]
                 message = {**message, "headers": headers.raw}
             await self._send(message)
 
         return send
 
-    async def refuse(self, refused: _Refused) -> None:
+    async def refuse(self, refused: _Refusal) -> None:
         """Answer with the refusal, unless an answer has begun."""
         if self._begun:
             return

@@ -1,12 +1,34 @@
-"""The pieces of HTML that the Space shows. Everything a model or a visitor wrote is escaped."""
+"""The HTML of the page. Text that a model or a visitor wrote is always escaped."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
+from speech_translation.captions import FORMATS
+from speech_translation.engine import PHRASEBOOK
 from speech_translation.types import Flags, Language, Seconds, Segment, Translation
+from web.examples import examples
+from web.loading import Loading
 from web.texts import clock, say
+
+
+def banner(loading: Loading, language: Language) -> str:
+    """Which checkpoint runs, where and how; for the phrasebook, what it can translate."""
+    if loading.error is not None:
+        return status(say(language, "model_failed", reason=loading.error), "warning")
+    if not loading.ready:
+        return status(say(language, "model_loading", model=loading.model))
+    shown = status(say(language, "model_ready", description=loading.engine().description))
+    if loading.model != PHRASEBOOK:
+        return shown
+    phrases = "".join(
+        f'<li lang="{example.language}">{escape(example.spoken)}</li>' for example in examples()
+    )
+    words = escape(say(language, "phrasebook"))
+    return f"{shown}<details><summary>{words}</summary><ul>{phrases}</ul></details>"
 
 
 def flag_words(flags: Flags, language: Language) -> str:
@@ -15,7 +37,7 @@ def flag_words(flags: Flags, language: Language) -> str:
     return joint.join(say(language, flag.value) for flag in sorted(flags))
 
 
-def lang_of(segment: Segment) -> str:
+def lang_attribute(segment: Segment) -> str:
     """The lang attribute for a segment's text."""
     return f' lang="{segment.direction.target.value}"' if segment.direction.target else ""
 
@@ -29,7 +51,7 @@ def segment_table(segments: Sequence[Segment], language: Language) -> str:
             f'<tr data-start="{segment.start:.3f}" data-end="{segment.end:.3f}">'
             f'<td><button type="button" class="play" aria-label="{play}">'
             f"{clock(segment.start)}</button></td><td>{clock(segment.end)}</td>"
-            f"<td{lang_of(segment)}>{escape(segment.text)}</td>"
+            f"<td{lang_attribute(segment)}>{escape(segment.text)}</td>"
             f'<td class="flags">{escape(flag_words(segment.flags, language))}</td></tr>'
         )
     heads = "".join(
@@ -43,7 +65,7 @@ def segment_table(segments: Sequence[Segment], language: Language) -> str:
 
 
 def progress_bar(done: Seconds, total: Seconds, left: Seconds | None, language: Language) -> str:
-    """How far a recording is: seconds of audio done and in all, seconds of time left."""
+    """How far a recording is: seconds of audio done and in total, seconds of time left."""
     words = say(language, "working", done=clock(done), total=clock(total))
     if left is not None:
         joint = " · " if language is Language.ENGLISH else "・"
@@ -60,7 +82,7 @@ def status(message: str, kind: str = "note") -> str:
 
 
 def cost(translation: Translation, language: Language) -> str:
-    """What the translation took."""
+    """How long the recording is, and what its translation took."""
     words = say(
         language,
         "cost",
@@ -73,7 +95,7 @@ def cost(translation: Translation, language: Language) -> str:
 
 
 def live_captions(segments: Sequence[Segment], language: Language) -> list[dict[str, str]]:
-    """What the page needs of each fixed caption: time, text, its language, flags in words."""
+    """What the page shows of each finished caption: time, text, its language, flags in words."""
     return [
         {
             "time": clock(segment.start),
@@ -83,3 +105,45 @@ def live_captions(segments: Sequence[Segment], language: Language) -> list[dict[
         }
         for segment in segments
     ]
+
+
+def live_frame() -> str:
+    """The frame of the live captions, which page.js and web/live.py fill."""
+    formats = "".join(
+        f'<button type="button" class="play" data-live-format="{format}">{format.upper()}</button> '
+        for format in FORMATS
+    )
+    return (
+        '<button type="button" id="live-audio" class="primary-button" aria-pressed="false" '
+        'data-text="live_start"></button>'
+        '<div id="live-captions" role="log" aria-live="polite" tabindex="0">'
+        '<p id="live-empty" data-text="live_idle"></p><div id="live-fixed"></div>'
+        '<p id="live-line"><span class="settled"></span><span class="tentative"></span></p></div>'
+        '<p id="live-note" role="status"></p>'
+        f'<div id="live-download"><span data-text="live_download"></span> {formats}</div>'
+        '<button type="button" id="live-clear" class="play" data-text="live_clear"></button>'
+    )
+
+
+def benchmark(chart: bytes, published: dict[str, Any]) -> str:
+    """The chart, an SVG file, and the table of the published figures with their provenance."""
+    picture = base64.b64encode(chart).decode()
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _published_row(system)) + "</tr>"
+        for system in published["systems"]
+    )
+    return (
+        f'<p data-text="benchmark_info"></p><p lang="en">{escape(published["provenance"])}</p>'
+        f'<img src="data:image/svg+xml;base64,{picture}" alt="">'
+        f'<div class="scroll"><table><thead><tr><th data-text="system"></th>'
+        f'<th data-text="parameters"></th><th>EN→JA</th><th>JA→EN</th>'
+        f'<th data-text="speed"></th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<p data-text="reproduce"></p><pre><code>make benchmark-fleurs</code></pre>'
+    )
+
+
+def _published_row(system: dict[str, Any]) -> list[str]:
+    """Title, parameters, quality in both directions, speed."""
+    quality = [system[direction] for direction in ("en2ja", "ja2en")]
+    scores = ["N/A" if score is None else f"{score:.1f}/5" for score in quality]
+    return [system["title"], system["parameters"], *scores, f"{system['tokens_per_second']:.1f}"]

@@ -7,9 +7,9 @@
     DELETE /live/{id}
 
 Gradio's own microphone stream loses sound: it keeps only the newest chunk while the handler works,
-and drops those around start and stop. Here a chunk carries its number, is sent again until it is
-answered, and is taken once. The next one goes out with all that was said meanwhile, so a slow model
-makes captions late and loses nothing.
+and drops those around start and stop. Here each chunk has a number. The page sends it again until
+it is answered, and the server takes it once. The next chunk holds all that was said meanwhile, so
+with a slow model captions are late and nothing is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from web.html import live_captions
 from web.texts import interface_language, say
 
 IDLE_SECONDS = 120.0
-CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page sends what is longer in parts
+CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
 RATES = range(8_000, 192_001)
 
 
@@ -50,7 +50,7 @@ class Session:
         self.used = time.monotonic()
 
     def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
-        """Translate chunk `seq` (n,) unless it was taken before; False when one before it lacks."""
+        """Translate chunk `seq` (n,), once. False when a chunk before it is missing."""
         with self.lock:
             if seq > self.next_chunk:
                 return False
@@ -65,7 +65,7 @@ class Session:
             return True
 
     def captions(self, known: int, language: Language) -> dict[str, Any]:
-        """What the page shows: the fixed captions from number `known` on, and the growing line."""
+        """What the page shows: finished captions from number `known` on, and the growing line."""
         translator = self.translator
         return {
             "from": known,
@@ -77,7 +77,7 @@ class Session:
 
 
 class LiveSessions:
-    """All talks that are going on: at most `limit`, each forgotten when nobody asks for it."""
+    """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten."""
 
     def __init__(self, engine: Callable[[], Engine], limit: int) -> None:
         self._engine = engine
@@ -87,7 +87,7 @@ class LiveSessions:
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
-        """What to add to the web server."""
+        """The routes to add to the web server."""
         return (
             Route("/live", self._open, methods=["POST"]),
             Route("/live/{id}", self._chunk, methods=["POST"]),
@@ -100,16 +100,16 @@ class LiveSessions:
         try:
             direction = Direction(request.query_params.get("direction", "auto"))
         except ValueError:
-            return _refused(400, "direction is one of en2ja, ja2en, auto")
+            return _error(400, "direction is one of en2ja, ja2en, auto")
         try:
             engine = await asyncio.to_thread(self._engine)
         except SpeechTranslationError as error:
-            return _refused(503, say(language, "model_failed", reason=error))
+            return _error(503, say(language, "model_failed", reason=error))
         terms = request.query_params.get("terms", "")[:1000]
         with self._lock:
             self._forget_idle()
             if len(self._sessions) >= self._limit:
-                return _refused(503, say(language, "live_full"))
+                return _error(503, say(language, "live_full"))
             name = secrets.token_urlsafe(16)
             self._sessions[name] = Session(LiveTranslator(engine, direction, context=terms))
         return JSONResponse({"id": name})
@@ -117,26 +117,26 @@ class LiveSessions:
     async def _chunk(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
         if session is None:
-            return _refused(404, "this talk is over")
+            return _error(404, "this talk is over")
         query = request.query_params
         try:
             seq, rate = int(query["seq"]), int(query["rate"])
             known = max(0, int(query.get("known", "0")))
         except (KeyError, ValueError):
-            return _refused(400, "seq, rate and known are whole numbers")
+            return _error(400, "seq, rate and known are whole numbers")
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > CHUNK_BYTES:
-                return _refused(413, f"a chunk has at most {CHUNK_BYTES} bytes")
+                return _error(413, f"a chunk has at most {CHUNK_BYTES} bytes")
         if len(body) % 2 or rate not in RATES:
-            return _refused(400, "a chunk is int16 samples at 8 to 192 kHz")
+            return _error(400, "a chunk is int16 samples at 8 to 192 kHz")
         samples = np.frombuffer(bytes(body), "<i2")
         language = interface_language(request.headers.get("accept-language"))
         try:
             taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
         except SpeechTranslationError:
-            return _refused(500, say(language, "broken"))
+            return _error(500, say(language, "broken"))
         answer = session.captions(known, language)
         return JSONResponse(answer, 200 if taken else 409)
 
@@ -149,7 +149,7 @@ class LiveSessions:
         wanted = request.path_params["format"]
         format = next((f for f in FORMATS if f == wanted), None)
         if session is None or format is None:
-            return _refused(404, "this talk is over")
+            return _error(404, "this talk is over")
         session.used = time.monotonic()
         return Response(
             render(session.translator.translation(), format),
@@ -163,5 +163,5 @@ class LiveSessions:
             del self._sessions[name]
 
 
-def _refused(code: int, reason: str) -> Response:
+def _error(code: int, reason: str) -> Response:
     return JSONResponse({"error": reason}, code)

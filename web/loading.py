@@ -29,7 +29,7 @@ class Loading:
             self._engine = self._load()
         except SpeechTranslationError as error:
             self.error = error
-        except Exception as error:  # a broken package, a full disk: said, not swallowed
+        except Exception as error:  # a broken package, a full disk: the visitor is told
             self.error = ModelError(f"{self.model} could not be loaded: {error}")
         finally:
             self._done.set()
@@ -45,7 +45,7 @@ class Loading:
         return self._engine is not None
 
     def engine(self) -> Engine:
-        """The engine, waited for. Raises what stopped it from being loaded."""
+        """The engine, once it is loaded. Raises the error that stopped the loading."""
         self._done.wait()
         if self._engine is None:
             assert self.error is not None

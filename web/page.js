@@ -1,5 +1,5 @@
 // What the page does by itself: languages, playing a segment, reading aloud, live captions.
-// The texts come from texts.toml as window.speechTexts (see app.py).
+// The texts come from texts.toml as window.speechTexts (see server.py).
 (() => {
   "use strict";
   const locale = (navigator.language || "en").toLowerCase().startsWith("ja") ? "ja" : "en";
@@ -7,6 +7,24 @@
   const find = (id) => document.getElementById(id);
   document.documentElement.lang = locale;
   document.title = texts.title;
+
+  // --- Gradio's private parts ------------------------------------------------------------------
+
+  // All that is used of what Gradio 6.17.3 does not promise to keep, here and nowhere else. When an
+  // upgrade changes one of them, the test of its feature in tests/web/test_browser.py fails.
+  const GRADIO = {
+    picker: "#audio input[type=file]", // where a recording is chosen
+    stopRecording: "#audio .stop-button",
+    result: "#result textarea",
+    terms: "#terms textarea",
+    recordingLink: "#player a[download]", // has the address of the recording
+    subtitlesButton: "#player .cc-button", // without a name
+    tabCopies: ".tab-container.visually-hidden button", // copies of the tabs that only Tab reaches
+    liveDirection: "#live-direction input:checked",
+    uploadAddress: /\/upload(\?|$)/, // of the requests that bring a recording
+  };
+  /** The path below which a proxy serves the page. */
+  const root = () => (window.gradio_config?.root ?? "").replace(/\/$/, "");
 
   // --- Languages -------------------------------------------------------------------------------
 
@@ -21,15 +39,14 @@
       const text = texts[element.dataset.text];
       if (element.textContent !== text) element.textContent = text;
     }
-    const area = document.querySelector("#result textarea");
+    const area = document.querySelector(GRADIO.result);
     if (area && area.value && area.lang !== langOf(area.value)) area.lang = langOf(area.value);
     const speak = find("speak");
     if (speak) speak.hidden = !("speechSynthesis" in window);
-    const picker = document.querySelector("#audio input[type=file]");
+    const picker = document.querySelector(GRADIO.picker);
     if (picker && picker.accept !== ACCEPTED) picker.accept = ACCEPTED;
-    // Gradio's own: a button without a name, and copies of the tabs that only Tab reaches.
-    document.querySelector("#player .cc-button")?.setAttribute("aria-label", texts.subtitles);
-    for (const copy of document.querySelectorAll(".tab-container.visually-hidden button")) {
+    document.querySelector(GRADIO.subtitlesButton)?.setAttribute("aria-label", texts.subtitles);
+    for (const copy of document.querySelectorAll(GRADIO.tabCopies)) {
       copy.tabIndex = -1;
     }
   }
@@ -57,12 +74,13 @@
     picker.dispatchEvent(new Event("change", { bubbles: true }));
   }
   document.addEventListener("change", (event) => {
-    if (event.target.matches("#audio input[type=file]")) {
+    if (event.target.matches(GRADIO.picker)) {
       takeAsAudio(event, event.target, event.target.files);
     }
   }, true);
   document.addEventListener("drop", (event) => {
-    const picker = event.target.closest?.("#audio")?.querySelector("input[type=file]");
+    if (!event.target.closest?.("#audio")) return;
+    const picker = document.querySelector(GRADIO.picker);
     takeAsAudio(event, picker, event.dataTransfer?.files ?? []);
   }, true);
 
@@ -76,7 +94,7 @@
   const plainFetch = window.fetch;
   window.fetch = async (...request) => {
     const address = String(request[0]?.url ?? request[0]);
-    if (!/\/upload(\?|$)/.test(address)) return plainFetch(...request);
+    if (!GRADIO.uploadAddress.test(address)) return plainFetch(...request);
     uploads += 1;
     stopped = -Infinity;
     try {
@@ -91,7 +109,7 @@
     return uploads > 0 || now - uploaded < TAKEN_OVER || now - stopped < ENCODED;
   };
   document.addEventListener("click", (event) => {
-    if (event.target.closest?.("#audio .stop-button")) stopped = performance.now();
+    if (event.target.closest?.(GRADIO.stopRecording)) stopped = performance.now();
     if (!event.target.closest?.("#translate") || !arriving()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -111,7 +129,7 @@
 
   /** Play a row's part of the recording; Gradio's player lets nobody else seek in it. */
   function playSegment(row) {
-    const recording = document.querySelector("#player a[download]")?.href;
+    const recording = document.querySelector(GRADIO.recordingLink)?.href;
     if (!recording) return;
     segmentPlayed?.pause();
     segmentPlayed = new Audio(`${recording}#t=${row.dataset.start},${row.dataset.end}`);
@@ -122,7 +140,7 @@
   }
 
   function readAloud() {
-    const text = document.querySelector("#result textarea")?.value;
+    const text = document.querySelector(GRADIO.result)?.value;
     if (!text) return;
     speechSynthesis.cancel();
     const speech = new SpeechSynthesisUtterance(text);
@@ -132,7 +150,6 @@
 
   // --- Live captions ---------------------------------------------------------------------------
 
-  const root = () => (window.gradio_config?.root ?? "").replace(/\/$/, "");
   const SEND_EVERY = 500; // milliseconds
   const LONGEST = 2_000_000; // samples in one request
 
@@ -251,8 +268,8 @@
       note(texts.live_error.replace("{reason}", error.message));
       return release(current);
     }
-    const direction = document.querySelector("#live-direction input:checked")?.value ?? "auto";
-    const terms = document.querySelector("#terms textarea")?.value ?? "";
+    const direction = document.querySelector(GRADIO.liveDirection)?.value ?? "auto";
+    const terms = document.querySelector(GRADIO.terms)?.value ?? "";
     const query = new URLSearchParams({ direction, terms });
     const node = new AudioWorkletNode(current.context, "capture");
     current.flushed = new Promise((resolve) => {

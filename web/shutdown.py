@@ -1,4 +1,7 @@
-"""How the Space ends on SIGTERM or Ctrl-C: what runs may finish, what comes is refused, in 10 s."""
+"""How the Space ends on SIGTERM or Ctrl-C, within 10 s.
+
+Translations that run may finish, new requests are refused.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,45 @@ from collections.abc import Callable
 
 from speech_translation.types import Seconds
 
-FINISH: Seconds = 6.0
-"""For so long translations go on; those that remain are then refused."""
+GRACE: Seconds = 6.0
+"""Running translations have this long to finish. The rest are then refused."""
 
-_DELIVERED: Seconds = 1.5  # until answers, and the files that they name, are with their visitors
-_LOOK: Seconds = 0.05
+_DELIVERY: Seconds = 1.5  # for answers, and the files that they name, to reach their visitors
+_POLL: Seconds = 0.05
 
 
-class Ending:
-    """Whether the process was asked to end, and how far that is."""
+class Shutdown:
+    """Whether the process was asked to end, and how far that has come."""
 
     def __init__(self) -> None:
-        self.asked = False
-        """From here on, what comes is refused."""
-        self.over = False
-        """From here on, what runs is refused too."""
+        self.requested = False
+        """From now on new requests are refused."""
+        self.time_is_up = False
+        """From now on running translations are refused, too."""
 
     def listen(self) -> None:
-        """Take the signals. A second one ends the process at once."""
+        """Handle the signals. A second one ends the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, _: object) -> None:
-        if self.asked:
+        if self.requested:
             os._exit(128 + number)
-        self.asked = True
+        self.requested = True
 
     def wait(self) -> None:
         """Wait for a signal."""
-        while not self.asked:  # not an Event: its lock may be held when the signal comes
-            time.sleep(_LOOK)
+        while not self.requested:  # not an Event: its lock may be held when the signal comes
+            time.sleep(_POLL)
 
     def finish(self, working: Callable[[], bool], stop: Callable[[], None]) -> None:
-        """Let what is `working` finish, then `stop` it, and wait until answers are delivered."""
-        self.asked = True
+        """Wait while `working`, at most `GRACE`; then call `stop` and let answers be delivered."""
+        self.requested = True
         if not working():
             return
-        deadline = time.monotonic() + FINISH
+        deadline = time.monotonic() + GRACE
         while working() and time.monotonic() < deadline:
-            time.sleep(_LOOK)
-        self.over = True
+            time.sleep(_POLL)
+        self.time_is_up = True
         stop()
-        time.sleep(_DELIVERED)
+        time.sleep(_DELIVERY)

@@ -1,4 +1,4 @@
-"""A translation as it grows, for a page that shows it: one update every fifth of a second."""
+"""A translation while it grows, for the page: one update every fifth of a second."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from speech_translation.types import (
     Translation,
 )
 
-EVERY: Seconds = 0.2
+UPDATE_INTERVAL: Seconds = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Where a translation stands. `translation` is there in the last update only."""
+    """Where a translation stands. Only the last update has a `translation`."""
 
     text: str
     done: Seconds
@@ -42,10 +42,10 @@ def stream(
     context: str,
     stopped: threading.Event,
 ) -> Iterator[Update]:
-    """Translate `samples`, float32 (n,) at 16 kHz, and yield what there is while it grows.
+    """Translate `samples`, float32 (n,) at 16 kHz, and yield the text while it grows.
 
-    Once `stopped` is set, or when nobody reads on, the generation itself ends; the last update
-    holds the segments that were finished. Raises what `iter_translate` raises.
+    The generation ends early when `stopped` is set or when the caller stops reading. The last
+    update then holds the segments that were finished. Raises what `iter_translate` raises.
     """
     started = time.monotonic()
     total = len(samples) / SAMPLE_RATE
@@ -90,7 +90,7 @@ def stream(
     try:
         while True:
             try:
-                error = events.get(timeout=EVERY)
+                error = events.get(timeout=UPDATE_INTERVAL)
             except queue.Empty:
                 yield so_far()
                 continue

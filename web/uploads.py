@@ -1,6 +1,6 @@
-"""What counts as a recording: a file that a visitor uploaded, and nothing else.
+"""Which value counts as a recording: a file that a visitor uploaded, and nothing else.
 
-Gradio would fetch a link, and would say of a path of the server that it exists.
+Gradio would fetch a link, and would reveal whether a path of the server exists.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _SERVED = "/gradio_api/file="
 
 
 class NotUploaded(ValueError):
-    """A link, a path of the server, or something else in place of an upload."""
+    """A link, a path of the server, or another value in place of an upload."""
 
 
 def upload(value: object, folder: Path) -> dict[str, Any] | None:
     """The recording that a client sends, as Gradio's file data; None when there is none.
 
-    A client names an upload by its path in `folder` or by the address where it is served; of all
-    else that it says about the file, only the original name is kept. Raises NotUploaded.
+    A client names an upload by its path in `folder` or by the address where it is served. Of its
+    other words about the file only the original name is kept. Raises NotUploaded.
     """
     if value is None:
         return None

@@ -1,6 +1,6 @@
 """How fast the 1.7B model is on this machine's CPU, beside qwen-asr as the published Space runs it.
 
-    python -m evaluation.performance.speed --output evaluation/results/speed.json --readme README.md
+    python -m evaluation.performance.speed --document docs/speed.md
 
 Random weights of the full size (`evaluation.performance.full_size`), fixed numbers of tokens, the
 variants taking turns in one process; loading and memory in a process of each variant's own. The
@@ -59,7 +59,7 @@ FIGURES = (
     "minute_seconds",
     "file_seconds",
 )
-README_SECTION = "speed"
+SECTION = "speed"
 
 
 class Runner:
@@ -283,21 +283,20 @@ def table(report: dict[str, Any]) -> str:
 | memory, peak, a long file | {cells("file_peak_rss_gb", "GB", 1)} |
 | 10 s of speech, 40 tokens | {cells("request_seconds", "s", 1)} |
 | of that the encoder | {cells("encoder_seconds", "s", 2)} |
-| of that the prompt | {cells("prefill_seconds", "s", 2)} |
-| each token | {cells("per_token_ms", "ms", 0)} |
-| share of the memory's speed, each token | {share} |
+| of that the prefill | {cells("prefill_seconds", "s", 2)} |
+| each decode step | {cells("per_token_ms", "ms", 0)} |
+| share of the memory's speed, each decode step | {share} |
 | 30 s of speech, 120 tokens | {cells("request_30s_seconds", "s", 1)} |
-| the same, worked on while it was spoken, after its end | {bare("ahead_seconds")}|
+| the same, encoded while it was spoken: time after its end | {bare("ahead_seconds")}|
 | 1 minute in spans of 30 s, 240 tokens | {cells("minute_seconds", "s", 0)} |
 | 10 minutes, 2400 tokens | {cells("file_seconds", "s", 0)} |
 
-Made by `make speed` on {report["machine"]}, {report["date"]}: random weights of the full size,
-medians of {report["repeats"]}, in brackets how many times less than qwen-asr 0.0.6 takes as the
-published Space runs it. The ten minutes are measured on {report["spans"]} of their 20 spans, and a
-minute of them takes {exact:.1f} s, in int8 {int8:.1f} s. Decoding, speech detection, cutting and
-captions take {around:.1f} s of it all. How fast the machine reads memory changes from one moment
-to the next, so it was measured before and after each request; it multiplied
-{report["gemm_gflop_s"]:.0f} GFLOP/s.
+Made by `make speed` on {report["machine"]}, {report["date"]}, with random weights of the full
+size. Figures are medians of {report["repeats"]}. Brackets give the gain over qwen-asr 0.0.6 as the
+published Space runs it. The ten minutes are measured on {report["spans"]} of their 20 spans; one
+minute takes {exact:.1f} s, in int8 {int8:.1f} s. Decoding, speech detection, cutting and captions
+take {around:.1f} s in total. The speed of the memory changes from moment to moment; it was measured
+before and after each request. Matrix products ran at {report["gemm_gflop_s"]:.0f} GFLOP/s.
 """
 
 
@@ -313,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
     parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
-    parser.add_argument("--readme", type=Path, help="README to put the table into")
+    parser.add_argument("--document", type=Path, help="Markdown file to put the table into")
     parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.load:
@@ -338,8 +337,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(figures))
     if options.output is not None:
         replace_file(options.output, json.dumps(figures, indent=2) + "\n")
-    if options.readme is not None:
-        replace_section(options.readme, README_SECTION, table(figures))
+    if options.document is not None:
+        replace_section(options.document, SECTION, table(figures))
     return 0
 
 

@@ -19,14 +19,14 @@ from gradio_client.exceptions import AppError
 from gradio_client.utils import Status
 from own_space import ROOT, running_space
 
-import app
-from app import Service, Settings
 from speech_translation import Segment, Translation
 from speech_translation.audio import load_audio
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import need_temporary_folder, replace_file
 from speech_translation.types import SAMPLE_RATE, Direction
 from web.loading import Loading
+from web.service import Service, captions_files
+from web.settings import Settings
 
 EXAMPLES = ROOT / "examples"
 OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
@@ -106,7 +106,7 @@ def test_an_idle_space_ends_at_once() -> None:
 
 def test_a_full_disk_costs_the_files_and_not_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     translation = Translation((Segment(0.0, 1.0, "駅", Direction.EN_JA),), Direction.EN_JA, 1.0)
-    with app.captions_files(translation, "talk") as files:
+    with captions_files(translation, "talk") as files:
         assert {Path(path).name for path in files.values()} >= {"talk.srt", "talk.json"}
         assert all(Path(path).stat().st_size for path in files.values())
     assert not any(Path(path).exists() for path in files.values())
@@ -115,7 +115,7 @@ def test_a_full_disk_costs_the_files_and_not_the_text(monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with app.captions_files(translation, "talk") as files:
+    with captions_files(translation, "talk") as files:
         assert files == {}
 
 

@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 import inference
-from app import Settings, launch
+from app import build_page
 from evaluation import run
 from evaluation.hypotheses import read
 from evaluation.samples import read_samples
@@ -26,6 +26,8 @@ from speech_translation.errors import EngineError
 from speech_translation.manifest import Sample
 from speech_translation.translate import translate
 from speech_translation.types import Direction
+from web.server import launch
+from web.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".cache" / "vllm" / "bin" / "python"
@@ -157,7 +159,7 @@ def test_the_space_uses_it(server: Server) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    demo, url = launch(Settings(engine_url=server.url, port=port), wait=False)
+    demo, url = launch(build_page, Settings(engine_url=server.url, port=port), wait=False)
     try:
         client = Client(url, verbose=False)
         clip = EXAMPLES / "en_1.flac"

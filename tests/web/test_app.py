@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,12 @@ import soundfile
 from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from own_space import running_space
 
-import app
-from app import parser
 from speech_translation.audio import load_audio
+from web.loading import Loading
+from web.service import Service
+from web.settings import Settings, parser
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -75,8 +75,27 @@ def test_segments_have_times_and_figures(client: Client) -> None:
     )
     first, second = data["segments"]
     assert 0 <= first["start"] < first["end"] <= second["start"] < second["end"]
-    assert data["tokens"] > 0
+    assert data["tokens"] == first["tokens"] + second["tokens"] > 0
+    assert data["rtfx"] == pytest.approx(data["duration"] / data["compute_seconds"], rel=1e-3)
     assert data["flags"] == first["flags"] == []
+
+
+def test_a_translation_has_one_json_form(client: Client, space: str) -> None:
+    answer = client.predict(clip("en_1"), "en2ja", api_name="/translate_segments")
+    path = client.predict(clip("en_1"), "en2ja", "json", api_name="/captions")
+    file = json.loads(Path(path).read_text("utf-8"))
+    talk = httpx.post(space + "live", params={"direction": "en2ja"}).json()["id"]
+    pcm = (load_audio(EXAMPLES / "en_1.flac") * 32767).astype("<i2").tobytes()
+    assert post(space, talk, pcm, seq=0, rate=16_000, last=1).status_code == 200
+    download = httpx.get(f"{space}live/{talk}/captions.json").json()
+    httpx.delete(f"{space}live/{talk}")
+    assert list(answer) == list(file) == list(download)
+    measured = ("compute_seconds", "rtfx")
+    assert [value for name, value in answer.items() if name not in measured] == [
+        value for name, value in file.items() if name not in measured
+    ]
+    assert list(answer["segments"][0]) == list(download["segments"][0])
+    assert download["text"] == answer["text"]
 
 
 @pytest.mark.parametrize("format", ["txt", "srt", "vtt", "tsv", "json"])
@@ -174,14 +193,6 @@ def test_a_crowd_is_told_how_many_are_ahead(space: str, monkeypatch: pytest.Monk
     assert all("requests are ahead of you" in words for words in refused), refused
 
 
-def test_what_gradio_remembers_is_bounded() -> None:
-    records = app.Recent()
-    for number in range(app.RECORDS + 5):
-        records[str(number)] = {}
-    assert next(iter(records)) == "5"
-    assert len(records) == app.RECORDS
-
-
 def test_health_says_whether_the_model_is_there(space: str) -> None:
     answer = httpx.get(space + "healthz")
     assert (answer.status_code, answer.json()) == (200, {"model": "ready"})
@@ -218,17 +229,15 @@ def post(space: str, talk: str, body: bytes, **query: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "sh"])
-def test_the_readmes_snippets_work(space: str, tmp_path: Path, language: str) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    section = readme.split("## From a program")[1].split("\n## ")[0]
-    code = section.split(f"```{language}\n")[1].split("```")[0]
+def test_the_documented_snippets_work(space: str, tmp_path: Path, language: str) -> None:
+    document = (ROOT / "docs" / "api.md").read_text("utf-8")
+    code = document.split(f"```{language}\n")[1].split("```")[0]
     assert "http://127.0.0.1:7860" in code
     code = code.replace("http://127.0.0.1:7860", space.rstrip("/"))
-    script = tmp_path / "snippet"
     command = {"python": sys.executable, "javascript": "node", "sh": "sh"}[language]
-    if language == "javascript":
-        script = ROOT / ".cache/node/snippet.mjs"  # beside node_modules
+    script = tmp_path / ("snippet.mjs" if language == "javascript" else "snippet")
     script.write_text(code)
+    (tmp_path / "node_modules").symlink_to(ROOT / ".cache/node/node_modules")
     run = subprocess.run([command, script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     expected = reference({"python": "en_1", "javascript": "ja_1", "sh": "ja_2"}[language])
     if language == "sh":
@@ -275,39 +284,24 @@ def test_live_captions_refuse_what_makes_no_sense(space: str) -> None:
         httpx.delete(f"{space}live/{name}")
 
 
-def test_the_command_is_ready_soon_and_says_nothing_of_visitors(tmp_path: Path) -> None:
-    started = time.monotonic()
-    command = [sys.executable, "app.py", "--model", "phrasebook", "--port", "7990"]
-    log = (tmp_path / "log").open("w")
-    server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
-    try:
-        while True:
-            try:
-                if httpx.get("http://127.0.0.1:7990/healthz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < started + 90
-            time.sleep(0.2)
-        client = Client("http://127.0.0.1:7990/", verbose=False)
+def test_the_command_says_nothing_of_visitors(tmp_path: Path) -> None:
+    with running_space() as space:
+        client = Client(space.url, verbose=False)
         secret = tmp_path / "very-secret-name.flac"
         secret.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
         text = client.predict(handle_file(str(secret)), api_name="/translate")
         (tmp_path / "other-secret.wav").write_text("no sound")
         with pytest.raises(AppError):
             client.predict(handle_file(str(tmp_path / "other-secret.wav")), api_name="/translate")
-    finally:
-        server.terminate()
-        assert server.wait(timeout=10) is not None
-    words = (tmp_path / "log").read_text()
+        space.process.terminate()
+        assert space.process.wait(60) == 0
+        words = space.log.read_text()
+    assert f"ready at {space.url}" in words
     assert "secret" not in words
     assert text not in words
 
 
 def test_a_model_that_is_not_there_is_said_without_a_trace() -> None:
-    from app import Service, Settings
-    from web.loading import Loading
-
     def missing() -> Any:
         from speech_translation.engine import load_engine
 

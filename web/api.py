@@ -1,0 +1,101 @@
+"""The endpoints for programs: `/translate`, `/translate_segments`, `/captions`, also MCP tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from speech_translation.captions import FORMATS, as_data
+from speech_translation.types import Direction
+from web.gradio_patches import Admission
+from web.service import Service, captions_files, language_of, refusal
+from web.texts import say
+
+
+def program_endpoints(service: Service, admission: Admission) -> None:
+    """Add the three endpoints to the page that is being built. Nothing of them can be seen."""
+    with gr.Row(visible=False):
+        audio = gr.Audio(type="filepath", label="Recording: audio or video file")
+        direction = choice([value.value for value in Direction], "auto", "Direction")
+        context = gr.Textbox("", label="Names and terms that may occur (experimental)")
+        format = choice(FORMATS, "srt", "Format of the file")
+        text, data, file = (
+            gr.Textbox(label="Translation"),
+            gr.JSON(label="Segments, times, flags and figures"),
+            gr.File(label="Captions"),
+        )
+        button = gr.Button()
+
+    def translate(audio: str, direction: str = "auto", request: gr.Request = None) -> str:  # type: ignore[assignment]
+        """Translate English speech to Japanese text, or Japanese speech to English text.
+
+        Args:
+            audio: The recording, an audio or video file of up to two hours; not a link.
+            direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
+
+        Returns:
+            The translation as plain text; empty if nobody speaks.
+        """
+        return service.translate(audio, direction, "", request).text
+
+    def translate_segments(
+        audio: str,
+        direction: str = "auto",
+        context: str = "",
+        request: gr.Request = None,  # type: ignore[assignment]
+    ) -> dict[str, Any]:
+        """Translate speech between English and Japanese, with times and doubts.
+
+        Args:
+            audio: The recording, an audio or video file of up to two hours; not a link.
+            direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
+            context: Names and terms that may occur, separated by commas (experimental).
+
+        Returns:
+            text, direction, duration and compute_seconds, rtfx (duration / compute_seconds),
+            tokens, flags, and segments: start and end in seconds, text, direction, flags
+            (no_speech, truncated, repeated, wrong_script, low_confidence, terms_echoed), tokens,
+            mean_logprob.
+        """
+        return as_data(service.translate(audio, direction, context, request))
+
+    def captions(
+        audio: str,
+        direction: str = "auto",
+        format: str = "srt",
+        request: gr.Request = None,  # type: ignore[assignment]
+    ) -> Iterator[str]:
+        """Translate speech between English and Japanese into a subtitle file.
+
+        Args:
+            audio: The recording, an audio or video file of up to two hours; not a link.
+            direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
+            format: txt, srt, vtt, tsv or json.
+
+        Returns:
+            The file.
+        """
+        if format not in FORMATS:
+            raise refusal(f"There is no format {format}: choose from {', '.join(FORMATS)}.")
+        translation = service.translate(audio, direction, "", request)
+        with captions_files(translation, Path(audio).stem[:100]) as paths:
+            if not paths:
+                raise refusal(say(language_of(request), "no_files"))
+            yield dict[str, str](paths.items())[format]
+
+    for function, inputs, output in (
+        (translate, [audio, direction], text),
+        (translate_segments, [audio, direction, context], data),
+        (captions, [audio, direction, format], file),
+    ):
+        button.click(
+            function, inputs, output, api_name=function.__name__, **admission.event_options
+        )
+
+
+def choice(values: Sequence[str], value: str, label: str) -> gr.Dropdown:
+    """A documented choice. A value that is not on its list is refused by us, in words."""
+    return gr.Dropdown(list(values), value=value, label=label, allow_custom_value=True)

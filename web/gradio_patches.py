@@ -1,0 +1,219 @@
+"""Every private part of Gradio and starlette that the Space relies on stands in this file.
+
+Gradio 6.17.3, starlette as pinned in requirements.txt. tests/web/test_gradio_patches.py has a test
+for each part, which fails when the part is gone or means something else.
+
+| private part                                    | relied on for                              |
+|-------------------------------------------------|--------------------------------------------|
+| `Blocks._queue`, `Queue.push`                   | `Admission` counts who is on the way       |
+| `Queue.event_queue_per_concurrency_id` with     | `Admission` counts who is served and waits |
+| `.queue` and `.current_concurrency`             |                                            |
+| `Queue.active_jobs`, `Event.request`, `.alive`  | `Admission.has_left`                       |
+| `Queue.event_analytics`                         | `bound_records`: memory stays level        |
+| `Blocks.preprocess_data`, `Blocks.GRADIO_CACHE` | `UploadsOnly`: no links, no server paths   |
+| `BlockFunction._id == -1` marks a validator     | `UploadsOnly` lets the validator's inputs  |
+|                                                 | pass: it looks at none of them             |
+| `route_utils.GradioMultiPartParser`, with       | `UploadParser`: nothing stays of an upload |
+| `_files_to_close_on_error`                      | that failed                                |
+| starlette's `app.middleware_stack`              | `behind`: the guard stands outermost       |
+
+Public ways that were tried in their place:
+
+- `gr.mount_gradio_app` with uvicorn, instead of `Blocks.launch` and `behind`. The guard, routes,
+  MCP tools, a root path and `Blocks.state_session_capacity` worked. But `spaces` 0.51.3 starts
+  ZeroGPU inside `Blocks.launch`, and only `launch` opens a share link. uvicorn's
+  `timeout_graceful_shutdown` also waits for the event streams that pages keep open: with one client
+  connected it waited to the end and cancelled them with tracebacks, so web/shutdown.py would stay.
+- `launch(app_kwargs={"middleware": ...})` instead of `behind`. Gradio adds its CORS middleware
+  around it, so the guard could not take `Access-Control-Allow-Credentials` out of an answer.
+- `queue(max_size=...)` instead of `Admission`. Its refusal is one fixed English sentence.
+- `gr.Audio.preprocess` instead of `Blocks.preprocess_data`. By then Gradio has fetched a link.
+
+`gr.Dropdown(allow_custom_value=True)` did replace a patched `gr.Radio`: see `web/api.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import gradio.route_utils
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.types import ASGIApp
+
+from speech_translation.types import Language
+from web.service import refusal
+from web.settings import Settings
+from web.texts import say
+from web.uploads import NotUploaded, upload
+
+MODEL_QUEUE = "model"  # the concurrency id of every event that uses the model
+RECORDS = 1000
+VALIDATOR_ID = -1
+
+
+class Admission:
+    """Who may wait in line for the model, and who has left it.
+
+    A visitor who comes when the line is full is refused with a sentence. Gradio's own limit has no
+    text that can be set. Gradio runs the validators of several visitors at the same time and puts
+    each visitor in line afterwards, so visitors between the two steps count as waiting, too.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._queue: Any = None
+        self._arriving = 0
+        self._lock = threading.Lock()
+        self._admitted = ContextVar[list[bool]]("admitted")  # filled while a request is pushed
+
+    @property
+    def event_options(self) -> dict[str, Any]:
+        """The keyword arguments of every event that uses the model."""
+        return {
+            "concurrency_id": MODEL_QUEUE,
+            "concurrency_limit": self._settings.visitors_at_once,
+            "validator": self,
+        }
+
+    def watch(self, demo: gr.Blocks) -> None:
+        """Take over the queue of `demo`, which `demo.queue` has made."""
+        # Admission sets the limit. Gradio's own would refuse an admitted visitor in its own words.
+        self._queue = demo._queue
+        push = self._queue.push
+
+        async def counted(*inputs: Any, **options: Any) -> Any:
+            admitted = list[bool]()
+            self._admitted.set(admitted)
+            try:
+                return await push(*inputs, **options)
+            finally:
+                with self._lock:
+                    self._arriving -= len(admitted)
+
+        self._queue.push = counted
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        """The validator: a verdict for each input. The page shows the first beside the recording.
+
+        The values of the inputs do not matter.
+        """
+        line = self._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
+        with self._lock:
+            served = line.current_concurrency if line else 0
+            free = self._settings.visitors_at_once - served
+            ahead = max(0, (len(line.queue) if line else 0) + self._arriving - free)
+            admitted = ahead < self._settings.queue_size
+            if admitted:
+                self._arriving += 1
+                self._admitted.get().append(True)
+        words = [say(language, "busy", ahead=ahead) for language in Language]
+        verdict = gr.validate(admitted, " ".join(words))
+        return [verdict] + [gr.validate(True, "")] * (len(inputs) - 1)
+
+    def has_left(self, request: gr.Request | None) -> bool:
+        """Whether Gradio has noticed that the visitor of `request` is gone.
+
+        Gradio lets the function of such a visitor run on.
+        """
+        asked = request.request if request else None
+        jobs = [job for jobs in self._queue.active_jobs if jobs for job in jobs]
+        return any(job.request is asked and not job.alive for job in jobs)
+
+
+class BoundedRecords(OrderedDict[str, Any]):
+    """The last `RECORDS` records. The oldest one makes room for a new one."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Add a record."""
+        super().__setitem__(key, value)
+        if len(self) > RECORDS:
+            self.popitem(last=False)
+
+
+def bound_records(demo: gr.Blocks) -> None:
+    """Let `demo` keep records of its last requests only. Gradio keeps those of all requests."""
+    demo._queue.event_analytics = BoundedRecords()
+
+
+class UploadsOnly(gr.Blocks):
+    """Blocks whose events take uploads only: no links, no paths of the server."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any
+    ) -> list[Any]:
+        """Turn an event's inputs into its function's arguments."""
+        # Most clients do not show why a validator failed, so the refusal waits for the event.
+        if block_fn._id == VALIDATOR_ID:
+            return inputs
+        try:
+            sent = list(map(self._checked, block_fn.inputs, inputs))
+        except NotUploaded:  # the visitor's language is not known here
+            words = " ".join(say(language, "uploads_only") for language in Language)
+            raise refusal(words) from None
+        prepared: list[Any] = await super().preprocess_data(block_fn, sent, *arguments, **options)
+        return prepared
+
+    def _checked(self, block: Any, value: Any) -> Any:
+        if isinstance(block, gr.Audio):
+            return upload(value, Path(self.GRADIO_CACHE))
+        if isinstance(value, dict | list):  # Gradio opens the files that it finds in one
+            raise NotUploaded
+        return value
+
+
+class UploadParser(gradio.route_utils.GradioMultiPartParser):
+    """Gradio's parser for one file at a time. Nothing stays of an upload that failed.
+
+    Gradio 6.17.3 leaves its temporary file when a visitor breaks off, the form is broken or has no
+    end, or the file is in another field or named "..".
+    """
+
+    @classmethod
+    def install(cls) -> None:
+        """Let Gradio parse every upload of this process with this class."""
+        gradio.route_utils.GradioMultiPartParser = cls  # type: ignore[misc]
+
+    async def parse(self) -> FormData:
+        """The form, with a file in the field `files`. Raises MultiPartException."""
+        self.max_files, self.max_fields = 1, 0
+        kept = set[str]()
+        try:
+            form = await super().parse()
+            file = form.get("files")
+            if not isinstance(file, UploadFile):
+                raise MultiPartException("An upload is a form with a file in the field files.")
+            # Gradio's links do not escape % and #, and "." is a folder to Gradio.
+            name = re.sub("[%#]", "_", Path(file.filename or "").name)
+            file.filename = name if any(map(str.isalnum, name)) else "recording"
+            kept.add(str(file.file.name))
+            return form
+        except FormParserError as error:
+            raise MultiPartException("The form of this upload is broken.") from error
+        finally:
+            for written in self._files_to_close_on_error:
+                if written.name not in kept:
+                    written.close()
+                    Path(written.name).unlink(missing_ok=True)
+
+
+def behind(
+    guard: Callable[[ASGIApp, str], ASGIApp],
+) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
+    """A lifespan that puts `guard(app, root path)` in front of all of Gradio's own middleware."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        app.middleware_stack = guard(app.middleware_stack, app.root_path)
+        yield
+
+    return lifespan
