@@ -64,3 +64,16 @@ def listener() -> Iterator[tuple[int, list[str]]]:
 
         threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1], visits
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Here and in processes: threads wait longer for each other than small models take."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
