@@ -31,6 +31,8 @@ from speech_translation.captions import FORMATS
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.types import Translation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

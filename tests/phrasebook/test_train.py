@@ -17,6 +17,8 @@ from speech_translation import Direction, Language, load_engine
 from speech_translation.engine import Request
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
