@@ -30,7 +30,7 @@ from speech_translation.captions import FORMATS
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.types import Translation
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

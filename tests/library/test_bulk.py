@@ -27,6 +27,8 @@ from speech_translation.errors import AudioError, EngineError, SpeechTranslation
 from speech_translation.journal import JOURNAL, Entry, Journal
 from speech_translation.types import Direction, Hypothesis, Segment, Translation
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 CLIPS = ("en_1", "ja_1", "en_2", "ja_2")

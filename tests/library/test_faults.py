@@ -28,6 +28,8 @@ from web.loading import Loading
 from web.service import Service, captions_files
 from web.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
 NOWHERE = "/dev/null/nowhere"  # nobody can make this folder, not even root

@@ -21,6 +21,8 @@ from speech_translation.types import Language
 from training.data import IGNORE, Collator
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
+pytestmark = pytest.mark.slow
+
 BESIDE_THE_WEIGHTS = [
     "chat_template.jinja",
     "config.json",
