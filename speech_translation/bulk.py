@@ -6,7 +6,7 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,9 @@ class Tally:
         self.seconds += entry.seconds
 
 
-def is_single(argument: str) -> bool:
-    """Whether an argument names one recording, and no folder or list of them."""
-    return not os.path.isdir(argument) and not _is_list(argument)
+def is_single(arguments: Sequence[str]) -> bool:
+    """Whether the arguments are one recording, and no folder or list of them."""
+    return len(arguments) == 1 and not os.path.isdir(arguments[0]) and not _is_list(arguments[0])
 
 
 def _is_list(argument: str) -> bool:

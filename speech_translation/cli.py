@@ -258,6 +258,7 @@ def write_all(
     progress = Progress(options.audio, options.quiet)
 
     def prepare() -> None:
+        progress.clear()
         engine()
         progress.begin()
 
@@ -268,6 +269,7 @@ def write_all(
         name = one_line(recording.name)
         translation = translate_samples(samples, name, engine(), options, cancelled)
         if options.jobs == 1 and not options.quiet and not cancelled():
+            progress.clear()
             remark(translation, name)
         return translation
 
@@ -279,7 +281,7 @@ def write_all(
             journal,
             jobs=options.jobs,
             prepare=prepare,
-            progress=progress if options.jobs > 1 else None,
+            progress=None if is_single(options.audio) else progress,
             cancelled=lambda: interrupt.pressed,
         )
         progress.end(tally)
@@ -315,8 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options_parser = parser()
     options = options_parser.parse_args(argv)
     if options.output_dir is None:
-        single = len(options.audio) == 1 and is_single(options.audio[0])
-        if not single and options.format != "txt":
+        if not is_single(options.audio) and options.format != "txt":
             options_parser.error(f"several recordings as {options.format} need an --output-dir")
         if options.jobs > 1:
             options_parser.error("--jobs needs an --output-dir")

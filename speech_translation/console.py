@@ -63,7 +63,7 @@ class Interrupt:
 
 
 class Progress:
-    """How far a run of several jobs is: twice a second on a terminal, every ten seconds elsewhere.
+    """How far a run into a folder is: twice a second on a terminal, every ten seconds elsewhere.
 
     What there is to do below `arguments` is counted while the work goes on.
     """
@@ -80,6 +80,11 @@ class Progress:
     def begin(self) -> None:
         """Start the clock, once the engine is there."""
         self._start = self._shown = time.monotonic()
+
+    def clear(self) -> None:
+        """Make room on a terminal's line for something else."""
+        if self._watched and not self._quiet:
+            tell("\r\x1b[K", "")
 
     def __call__(self, tally: Tally) -> None:
         """Say it, if it is time."""
@@ -103,7 +108,7 @@ class Progress:
         """Say what has become of everything."""
         if self._quiet:
             return
-        tell("\r\x1b[K" if self._watched else "", "")
+        self.clear()
         if tally.skipped and not tally.done + tally.failed:
             tell("all was done before: to have results again, delete them or name another folder")
         tell(

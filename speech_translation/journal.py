@@ -179,7 +179,10 @@ class Journal:
             self._stated = True
         try:
             for line in lines:
-                data = json.dumps(dataclasses.asdict(line)).encode() + b"\n"
+                said: dict[str, Any] = dataclasses.asdict(line)
+                if isinstance(line, RunSettings):
+                    said = {"settings": said}
+                data = json.dumps(said).encode() + b"\n"
                 if self._file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
@@ -275,8 +278,9 @@ def _parsed(line: bytes) -> Entry | RunSettings | None:
     """What a line says; None for one that says nothing, as after a power cut."""
     try:
         data = json.loads(line)
-        if "source" in data:
+        if "settings" not in data:
             return Entry(**data)
-        return RunSettings(**data | {"direction": Direction(data["direction"])})
-    except (ValueError, TypeError, KeyError):
+        settings = RunSettings(**data["settings"])
+        return dataclasses.replace(settings, direction=Direction(settings.direction))
+    except (ValueError, TypeError):
         return None

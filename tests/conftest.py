@@ -70,3 +70,16 @@ def listener() -> Iterator[tuple[int, list[str]]]:
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the disk, where nothing depends on it."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Here and in processes: threads wait longer for each other than small models take."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)

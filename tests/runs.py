@@ -59,7 +59,7 @@ def touch(*paths: Path) -> None:
 def entries(out: Path) -> list[Entry]:
     """The journal's lines about recordings."""
     lines = map(json.loads, (out / JOURNAL).read_bytes().splitlines())
-    return [Entry(**line) for line in lines if "source" in line]
+    return [Entry(**line) for line in lines if "settings" not in line]
 
 
 def results(out: Path, pattern: str = "*") -> dict[Path, str]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import inference
+from speech_translation import cli
 from speech_translation.engine import Request, load_engine, remote
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
@@ -248,7 +248,7 @@ def test_jobs_are_as_many_requests_at_a_time(
     for i in range(48):
         (tmp_path / "in" / f"{i}.flac").symlink_to(EXAMPLES / "en_1.flac")
     command = [str(tmp_path / "in"), "--output-dir", str(tmp_path / "out"), "--jobs", "24"]
-    assert inference.main([*command, "--engine-url", server.url]) == 0
+    assert cli.main([*command, "--engine-url", server.url]) == 0
     assert server.most == 24
     assert capsys.readouterr().err.splitlines()[-1].startswith("48 files done")
     texts = {path.read_text("utf-8") for path in (tmp_path / "out").glob("*.txt")}

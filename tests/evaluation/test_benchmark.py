@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from evaluation import report, run
 from evaluation.chart import draw
@@ -109,16 +108,6 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path, whole: bytes) -> None
     engine = Lengths()
     generate(tones(8), engine, HEADER, path, 4)  # of whole batches nothing is left to do
     assert not engine.heard
-
-
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Here and in processes: threads wait longer for each other than so small a model takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -18,6 +18,8 @@ from speech_translation import load_engine
 from speech_translation.audio import load_audio
 from speech_translation.text import repeated, wrong_script
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Outcome]:

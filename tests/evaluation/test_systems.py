@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,7 @@ RIVALS = [name for name in NAMES if not name.startswith("qwen3-asr")]
 ONE_WAY = ["whisper-large-v3", "whisper-base"]
 BOTH_WAYS = [name for name in NAMES if name not in ONE_WAY]
 EVERY = [*((name, JA_EN) for name in NAMES), *((name, EN_JA) for name in BOTH_WAYS)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads wait longer for each other than such small models take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

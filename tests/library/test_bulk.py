@@ -234,6 +234,7 @@ def test_few_are_under_way_and_all_jobs_work(
     assert len(results(tmp_path / "out")) == tally.done == len(entries(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files() -> None:
     said = scripts.run(
         """

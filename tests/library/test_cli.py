@@ -121,6 +121,19 @@ def test_several_recordings_are_told_apart_and_in_order(
     assert out.splitlines() == [f"{path}: {reference(path.stem)}" for path in paths]
 
 
+def test_a_list_is_read_in_order_and_named_as_it_was_given(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in ("ja_1", "en_1"):
+        (tmp_path / f"{clip}.flac").symlink_to(EXAMPLES / f"{clip}.flac")
+    (tmp_path / "talks.list").write_text("ja_1.flac\nen_1.flac\nnowhere.wav\n")
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "talks.list")
+    assert status == 1
+    assert out.splitlines() == [f"{clip}.flac: {reference(clip)}" for clip in ("ja_1", "en_1")]
+    assert "error: nowhere.wav does not exist. Check the path.\n" in err
+
+
 def test_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -294,6 +307,7 @@ def test_a_wrong_path_needs_no_model(capsys: pytest.CaptureFixture[str], tmp_pat
     assert said[-1] == f"error: {missing}: missing.mp3 does not exist. Check the path."
 
 
+@pytest.mark.slow
 def test_sixty_files_come_out_whole_and_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -365,6 +379,7 @@ def test_only_one_run_at_a_time(
 # Signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "4"])
 def test_ctrl_c_leaves_no_half_file_and_goes_on(
     capsys: pytest.CaptureFixture[str],

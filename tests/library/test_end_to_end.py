@@ -12,9 +12,8 @@ from clips import CLIPS, DIRECTIONS, EXAMPLES, PEOPLE, clip, reference
 from memory import growth
 from recordings import encoded, wav
 
-import inference
 from examples import demo
-from speech_translation import Flag, find_segments, load_engine, translate
+from speech_translation import Flag, cli, find_segments, load_engine, translate
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.types import SAMPLE_RATE
 
@@ -88,7 +87,7 @@ def test_the_command_line_reads_every_container_alike(
     containers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = sorted(map(str, containers.iterdir()))
-    assert inference.main([*files, "--model", "phrasebook", "--device", "cpu"]) == 0
+    assert cli.main([*files, "--model", "phrasebook", "--device", "cpu"]) == 0
     got = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert len(got) == len(CONTAINERS) + 1
     wrong = {Path(f).name: text for f, text in got.items() if text != reference("en_1")}

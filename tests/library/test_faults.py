@@ -26,6 +26,8 @@ from web.loading import Loading
 from web.service import Service, captions_files
 from web.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 NOWHERE = "/dev/null/nowhere"  # nobody can make this folder, not even root
 

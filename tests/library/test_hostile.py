@@ -14,8 +14,7 @@ from clips import clip
 from hostile import Case, bombs, corpus, file_names, judge, playlists, tricks
 from recordings import RATE, wav
 
-import inference
-from speech_translation import Direction, load_engine, translate
+from speech_translation import Direction, cli, load_engine, translate
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
 
@@ -130,7 +129,7 @@ def test_a_name_that_cannot_be_is_said(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     command = ["--model", "phrasebook", "--device", "cpu", "--quiet", "--", name]
-    assert inference.main(command) == 1
+    assert cli.main(command) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1

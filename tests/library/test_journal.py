@@ -200,7 +200,7 @@ def test_formats_share_a_folder_and_each_is_stated_once(
             for name in ("a.wav", "b.wav"):
                 run(out, tmp_path / name, translator=translator, settings=in_format(format))  # type: ignore[arg-type]
     assert len(entries(out)) == 4
-    assert (out / JOURNAL).read_text("utf-8").count('"model": "phrasebook"') == 2
+    assert (out / JOURNAL).read_text("utf-8").count('{"settings": {"model": "phrasebook", ') == 2
 
 
 @pytest.mark.usefixtures("no_sync")

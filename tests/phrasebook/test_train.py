@@ -2,12 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hum import write_clips
 
 from phrasebook import train
@@ -17,7 +15,10 @@ from speech_translation import Direction, Language, load_engine
 from speech_translation.engine import Request
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +26,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, few steps, a report every few of them."""
     for name, value in (("BATCH", 4), ("REPORT_EVERY", 4), ("SAVE_EVERY", 8), ("WARMUP", 2)):
         monkeypatch.setattr(train, name, value)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads wait longer for each other than so small a model takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from speech_translation.types import Language
 from training.data import IGNORE, Collator
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
+pytestmark = pytest.mark.slow
+
 BESIDE_THE_WEIGHTS = [
     "chat_template.jinja",
     "config.json",
@@ -32,14 +33,7 @@ BESIDE_THE_WEIGHTS = [
     "tokenizer_config.json",
     "vocab.json",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
-import inference
 from app import build_page
 from evaluation import run
 from evaluation.hypotheses import read
 from evaluation.samples import read_samples
+from speech_translation import cli
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
@@ -139,7 +139,7 @@ def test_the_server_says_what_the_local_engine_says(
 
 def test_the_command_line_uses_it(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     clip = str(EXAMPLES / "ja_1.flac")
-    assert inference.main([clip, "--engine-url", server.url, "--direction", "ja2en"]) == 0
+    assert cli.main([clip, "--engine-url", server.url, "--direction", "ja2en"]) == 0
     printed = capsys.readouterr()
     assert printed.out == (EXAMPLES / "ja_1.txt").read_text("utf-8")
     assert server.url in printed.err

@@ -24,6 +24,8 @@ from web.loading import Loading
 from web.service import Service
 from web.settings import Settings, parser
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 

@@ -28,6 +28,8 @@ from speech_translation.audio import load_audio
 from speech_translation.engine.local import LocalEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SCREENSHOTS = ROOT / "screenshots"

@@ -6,6 +6,8 @@ import pytest
 from load import Report, crowd, leaving
 from own_space import Space, running_space
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def own_space() -> Iterator[Space]:
