@@ -62,7 +62,9 @@ def sources(arguments: Iterable[str], suffix: str) -> Iterator[Wanted | AudioErr
     """
     for argument in arguments:
         path = Path(os.path.abspath(argument))
-        if argument == str(STANDARD_INPUT):
+        if not argument:  # a shell's unset variable; its path would be that of the present folder
+            yield AudioError("A name is empty: name a recording, a folder or a list.")
+        elif argument == str(STANDARD_INPUT):
             yield STANDARD_INPUT, Path(f"stdin.{suffix}")
         elif os.path.isdir(path):  # which takes too long a name as none
             for found in find_recordings(path):
