@@ -66,6 +66,8 @@ def sources(arguments: Iterable[str], suffix: str) -> Iterator[Wanted | AudioErr
             yield AudioError("A name is empty: name a recording, a folder or a list.")
         elif argument == str(STANDARD_INPUT):
             yield STANDARD_INPUT, Path(f"stdin.{suffix}")
+        elif not argument:  # for the system it would be this folder
+            yield AudioError("An empty name is no recording: check the path.")
         elif os.path.isdir(path):  # which takes too long a name as none
             for found in find_recordings(path):
                 yield found if isinstance(found, AudioError) else _wanted(found, path, suffix)
