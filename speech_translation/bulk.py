@@ -62,9 +62,7 @@ def sources(arguments: Iterable[str], suffix: str) -> Iterator[Wanted | AudioErr
     """
     for argument in arguments:
         path = Path(os.path.abspath(argument))
-        if not argument:  # a shell's unset variable; its path would be that of the present folder
-            yield AudioError("A name is empty: name a recording, a folder or a list.")
-        elif argument == str(STANDARD_INPUT):
+        if argument == str(STANDARD_INPUT):
             yield STANDARD_INPUT, Path(f"stdin.{suffix}")
         elif not argument:  # for the system it would be this folder
             yield AudioError("An empty name is no recording: check the path.")
