@@ -110,6 +110,7 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path, whole: bytes) -> None
     assert not engine.heard
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_killed_process_loses_and_repeats_nothing(tmp_path: Path) -> None:
     def command(output: str) -> list[str]:

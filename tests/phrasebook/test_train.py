@@ -15,10 +15,8 @@ from speech_translation import Direction, Language, load_engine
 from speech_translation.engine import Request
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from phrasebook.workers import average_gradients, run_workers
@@ -16,6 +17,7 @@ def work(rank: int, folder: Path) -> None:
     torch.save([p.grad for p in parameters], folder / f"{rank}.pt")
 
 
+@pytest.mark.slow
 def test_every_worker_gets_the_mean_gradient(tmp_path: Path) -> None:
     run_workers(work, 2, tmp_path)
     for rank in (0, 1):

@@ -21,8 +21,6 @@ from speech_translation.types import Language
 from training.data import IGNORE, Collator
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
-pytestmark = pytest.mark.slow
-
 BESIDE_THE_WEIGHTS = [
     "chat_template.jinja",
     "config.json",
@@ -33,7 +31,7 @@ BESIDE_THE_WEIGHTS = [
     "tokenizer_config.json",
     "vocab.json",
 ]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")
