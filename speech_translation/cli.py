@@ -25,7 +25,13 @@ from speech_translation.audio import EXTENSIONS, MAX_SECONDS, Samples, load_audi
 from speech_translation.bulk import LISTS, find_sources, is_single, translate_files
 from speech_translation.captions import FORMATS, render
 from speech_translation.console import Interrupt, Progress, redirect_to_devnull, remark, tell
-from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL, Engine, load_engine
+from speech_translation.engine import (
+    PHRASEBOOK,
+    PRECISIONS,
+    PUBLISHED_MODEL,
+    Engine,
+    load_engine,
+)
 from speech_translation.engine.base import Cancelled
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError, one_line
@@ -253,7 +259,7 @@ def write_all(
     direction, model = Direction(options.direction), options.model
     if options.engine_url:
         model = SERVED
-    elif os.path.isdir(model):
+    elif model != PHRASEBOOK and os.path.isdir(model):
         model = os.path.abspath(model)
     progress = Progress(options.audio, options.quiet)
 

@@ -19,6 +19,7 @@ from runs import SETTINGS, entries, results, times_done, touch
 
 from speech_translation import bulk, cli, translate
 from speech_translation.console import Interrupt
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.journal import Journal
 
 CLIPS = ("en_1", "ja_1", "en_2", "ja_2")
@@ -272,6 +273,21 @@ def test_a_folder_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert " ".join(text.splitlines()[2:]).strip() == reference("ja_1")
     for name in ("monday/talk.flac", "tuesday/talk.flac", "tuesday/talk.wav"):
         assert sum(line.startswith(f"{recordings / name}: ") for line in said) == 1
+
+
+def test_the_same_model_has_one_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = EXAMPLES / "ja_1.flac"
+    (tmp_path / "phrasebook").mkdir()  # is not the embedded one
+    for folder in (ROOT, tmp_path):
+        monkeypatch.chdir(folder)
+        assert run_into(capsys, tmp_path / "out", clip)[0] == 0
+    checkpoint = PHRASEBOOK_FOLDER
+    monkeypatch.chdir(checkpoint.parent)
+    for name in (checkpoint, f"./{checkpoint.name}"):
+        command = [str(clip), "--output-dir", str(tmp_path / "new"), "--model", str(name)]
+        assert cli.main([*command, "--device", "cpu"]) == 0
 
 
 def test_a_second_run_says_that_all_is_done(
