@@ -433,7 +433,7 @@ def test_ctrl_c_leaves_no_half_file_and_goes_on(
 def test_ctrl_c_ends_the_printing_after_what_is_finished(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine_translate = translate
+    engine_translate, handler = translate, signal.getsignal(signal.SIGINT)
 
     def pressed(*arguments: Any, **options: Any) -> Any:
         translation = engine_translate(*arguments, **options)
@@ -448,7 +448,7 @@ def test_ctrl_c_ends_the_printing_after_what_is_finished(
     assert status == 130
     assert out == f"{EXAMPLES / 'en_1.flac'}: {reference('en_1')}\n"
     assert err.splitlines()[-1] == "interrupted"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_second_ctrl_c_acts_at_once() -> None:
