@@ -76,7 +76,7 @@ def interpreter(folder: Path, fault: str) -> Path:
     path.write_text(
         f"""#!/bin/sh
 [ "$1" = -c ] || exit 9
-exec {sys.executable} -c "import sys; {fault}; exec(sys.argv[1])" "$2"
+exec "{sys.executable}" -c "import sys; {fault}; exec(sys.argv[1])" "$2"
 """,
         "utf-8",
     )

@@ -361,7 +361,7 @@ def test_no_path_leads_to_a_file_of_the_server(
     for name, word in (
         ("{canary}", str(space.canary)),
         ("{uploads}", str(space.uploads)),
-        ("{root}", str(ROOT)),
+        ("{root}", quote(str(ROOT))),
         ("{port}", str(port)),
         ("{up}", "/".join([".."] * 20)),
         ("{up_encoded}", "%2e%2e%2f" * 20),
