@@ -1,5 +1,6 @@
 """The embedded checkpoint on a real vLLM server, on a CPU: run by `make test-vllm`."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ from evaluation.hypotheses import read
 from evaluation.samples import read_samples
 from speech_translation import cli
 from speech_translation.engine import Request, load_engine
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError
 from speech_translation.manifest import Sample
@@ -57,7 +59,7 @@ class Server:
             "VLLM_NO_USAGE_STATS": "1",
         }
         command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server"]
-        command += ["--model", EXAMPLES / "phrasebook", "--served-model-name", "phrasebook"]
+        command += ["--model", PHRASEBOOK_FOLDER, "--served-model-name", "phrasebook"]
         command += ["--chat-template", ROOT / "deploy" / "chat_template.jinja"]
         command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -83,7 +85,8 @@ class Server:
             time.sleep(0.2)
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
