@@ -27,11 +27,12 @@ test: $(VENV)/dev $(VENV)/tools
 test-fast: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not slow"
 
-# The embedded checkpoint on a real vLLM server, on the CPU; its environment takes 4 GB.
-VLLM := .cache/vllm
+# The embedded checkpoint on a real vLLM server, on the CPU; its environment takes 4 GB. The path of
+# the environment must not have a space: torch compiles C++ there and does not quote it.
+VLLM ?= .cache/vllm
 
 test-vllm: $(VENV)/dev $(VLLM)/complete
-	$(BIN)/python -m pytest tests/vllm
+	SPEECH_VLLM="$(VLLM)" $(BIN)/python -m pytest tests/vllm
 
 $(VLLM)/complete: requirements-vllm.txt
 	rm -rf $(VLLM)

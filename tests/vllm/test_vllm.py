@@ -32,7 +32,7 @@ from web.server import launch
 from web.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".cache" / "vllm" / "bin" / "python"
+PYTHON = ROOT / os.environ.get("SPEECH_VLLM", ".cache/vllm") / "bin" / "python"
 EXAMPLES = ROOT / "examples"
 CLIPS = sorted(path.stem for path in EXAMPLES.glob("*.flac"))
 START_SECONDS = 300
