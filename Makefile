@@ -21,7 +21,7 @@ page: $(VENV)/runtime
 	$(BIN)/python app.py --model phrasebook --open
 
 test: $(VENV)/dev $(VENV)/tools
-	$(BIN)/python -m pytest
+	TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest
 
 # Minutes instead of a quarter of an hour: no browser, no Space of its own, no training.
 test-fast: $(VENV)/dev
@@ -36,7 +36,7 @@ test-vllm: $(VENV)/dev $(VLLM)/complete
 
 $(VLLM)/complete: requirements-vllm.txt
 	rm -rf $(VLLM)
-	$(PYTHON) -m venv $(VLLM)
+	"$(PYTHON)" -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install -q -r requirements-vllm.txt
 	$(VLLM)/bin/python -m pip uninstall -qy torchaudio torchcodec
 	touch $@
@@ -136,9 +136,9 @@ endef
 export CHECK_PYTHON
 
 $(BIN)/python:
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 to 3.14, or name it: make demo PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c "$$CHECK_PYTHON"
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 to 3.14, or name it: make demo PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c "$$CHECK_PYTHON"
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 

@@ -158,10 +158,10 @@ def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
     return engine
 
 
-def load(recording: Recording, options: argparse.Namespace) -> Samples:
-    """Decode a recording; raises AudioError."""
+def load(recording: Recording, options: argparse.Namespace, name: str | None = None) -> Samples:
+    """Decode a recording; raises AudioError, which calls it `name` or by its path's last part."""
     if recording.source != STANDARD_INPUT:
-        return load_audio(recording.source, options.max_seconds)
+        return load_audio(recording.source, options.max_seconds, name=name)
     try:
         return load_audio(sys.stdin.buffer, options.max_seconds, name="standard input")
     except OSError as error:  # it may be anything
@@ -220,7 +220,7 @@ def print_all(
             continue
         name = one_line(item.name)
         try:
-            samples = load(item, options)
+            samples = load(item, options, name)
         except AudioError as error:
             fail(error)
             continue
@@ -231,7 +231,7 @@ def print_all(
                 samples, name, ready, options, lambda: interrupt.pressed
             )
         except EngineError as error:
-            fail(error)
+            fail(f"{name}: {error}")
             continue
         interrupt.check()
         label = f"{name}: " if several else ""
@@ -281,19 +281,21 @@ def write_all(
 
     settings = RunSettings(model, direction, options.context, options.format)
     with Journal(options.output_dir, settings) as journal:
-        tally = translate_files(
-            find_sources(options.audio),
-            translate_one,
-            journal,
-            jobs=options.jobs,
-            prepare=prepare,
-            progress=None if is_single(options.audio) else progress,
-            cancelled=lambda: interrupt.pressed,
-        )
-        progress.end(tally)
-        for entry in journal.failures():
-            name = "stdin" if entry.source == STANDARD_INPUT else one_line(entry.source)
-            tell(f"error: {name}: {entry.error}" if name else f"error: {entry.error}")
+        try:
+            tally = translate_files(
+                find_sources(options.audio),
+                translate_one,
+                journal,
+                jobs=options.jobs,
+                prepare=prepare,
+                progress=None if is_single(options.audio) else progress,
+                cancelled=lambda: interrupt.pressed,
+            )
+            progress.end(tally)
+        finally:
+            for entry in journal.failures():
+                name = "stdin" if entry.source == STANDARD_INPUT else one_line(entry.source)
+                tell(f"error: {name}: {entry.error}" if name else f"error: {entry.error}")
     interrupt.check()
     return 1 if tally.failed else 0
 
@@ -327,6 +329,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             options_parser.error(f"several recordings as {options.format} need an --output-dir")
         if options.jobs > 1:
             options_parser.error("--jobs needs an --output-dir")
+    if options.jobs > 1 and STANDARD_INPUT in options.audio:
+        # A thread that waits for standard input cannot be interrupted.
+        options_parser.error("--jobs above 1 takes files, folders and lists, not standard input")
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:

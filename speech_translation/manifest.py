@@ -118,7 +118,7 @@ def read_manifest(path: Path) -> Iterator[Sample]:
         ManifestError: the file cannot be read, or a line is wrong (named as `file:line`).
     """
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
@@ -147,9 +147,9 @@ def _row(line: str) -> dict[str, Any]:
 
     def rename(old: str, new: str) -> None:
         if old in row:
-            if new in row:
-                raise ValueError(f'"{old}" and "{new}" say the same: keep one')
-            row[new] = row.pop(old)
+            value = row.pop(old)
+            if row.setdefault(new, value) != value:
+                raise ValueError(f'"{old}" and "{new}" do not agree: keep one')
 
     tagged = isinstance(row.get("text"), str) and ASR_TEXT in row["text"]
     if "source" in row:  # a language in one of our older forms, words in the other
@@ -171,10 +171,13 @@ def _row(line: str) -> dict[str, Any]:
         direction = row.pop("direction")
         if direction not in (None, Direction.EN_JA, Direction.JA_EN):
             raise ValueError('"direction" must be en2ja, ja2en or null')
-        if "source_lang" in row or "target_lang" in row:
-            raise ValueError('"direction" and "target_lang" say the same: keep one')
-        row["source_lang"] = Direction(direction).source if direction else None
-        row["target_lang"] = Direction(direction).target if direction else None
+        languages = {
+            "source_lang": Direction(direction).source if direction else None,
+            "target_lang": Direction(direction).target if direction else None,
+        }
+        for key, language in languages.items():
+            if row.setdefault(key, language) != language:
+                raise ValueError(f'"direction" and "{key}" do not agree: keep one')
     if tagged and "target_lang" not in row:
         row["text"], row["target_lang"] = _untagged(row["text"])
     return row

@@ -44,6 +44,7 @@ PLACES = {
     "numba": {"speech_translation/engine/cpu", "evaluation/performance"},
     "llvmlite": {"speech_translation/engine/cpu"},
     "httpx": {"speech_translation/engine/remote.py", "evaluation/judge.py"},
+    **{package: set[str]() for package in ("requests", "aiohttp", "urllib3")},
     "gradio": {
         "app.py",
         "web/api.py",
@@ -71,6 +72,8 @@ LIGHT = [
     "web/*.py",
 ]
 
+DYNAMIC = {"importlib.import_module", "import_module", "__import__"}
+
 
 @cache
 def sources() -> dict[Path, str]:
@@ -92,6 +95,8 @@ def imports(path: Path, *, deferred: bool = True) -> frozenset[str]:
 
     def visit(node: ast.AST, inside: bool) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for child in node.orelse:
+                visit(child, inside)
             return
         if inside and not deferred:
             return
@@ -102,6 +107,8 @@ def imports(path: Path, *, deferred: bool = True) -> frozenset[str]:
             names.add(str(node.module))
             own = {f"{node.module}.{alias.name}" for alias in node.names}
             names.update(own & set(sources().values()))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in DYNAMIC and node.args:
+            assert not isinstance(node.args[0], ast.Constant), f"{path} hides an import"
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for child in ast.iter_child_nodes(node):
             visit(child, inside)
@@ -118,6 +125,12 @@ def storey(module: str) -> int:
     """On which storey of the library a module is; its package itself is on the top one."""
     name = module.split(".")[1] if "." in module else "__init__"
     return next(i for i, names in enumerate(STOREYS) if name in names)
+
+
+def test_every_room_is_known() -> None:
+    top = {path.stem for path in ROOT.glob("*.py")}
+    top |= {path.parent.name for path in ROOT.glob("*/*.py") if path.parent.name[0] != "."}
+    assert top == {*ROOMS, "tests"}
 
 
 @pytest.mark.parametrize("path", sources(), ids=str)
@@ -149,7 +162,7 @@ def test_a_package_is_imported_in_its_places_only(package: str) -> None:
         return any(path.is_relative_to(place) for place in PLACES[package])
 
     users = [path for path in sources() if package in roots(imports(path))]
-    assert users
+    assert bool(users) == bool(PLACES[package])
     assert [path for path in users if not inside(path)] == []
 
 

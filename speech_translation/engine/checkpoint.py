@@ -57,7 +57,7 @@ def _fetch(model: str) -> Path:
         reason = "it cannot be reached" if offline else first_words(error)
         raise ModelError(
             f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
-            "network, use the embedded one: python inference.py FILE --model phrasebook"
+            "network, use the embedded one: --model phrasebook"
         ) from error
 
 

@@ -1,6 +1,7 @@
-"""Every private part of qwen-asr 0.0.6, and of the transformers 4.57.6 that it pins, that is used.
+"""Every private part of qwen-asr 0.0.6 that is used, and of transformers 4.57.6 around its model.
 
-Nothing else in this repository names one. tests/engine/test_qwen_asr_private.py fails when a part
+Nothing else in this repository names one, but for the two methods of the Trainer that the recipe
+overrides (`training/sft.py`). tests/engine/test_qwen_asr_private.py fails when a part
 is gone or means something else; read it before you move to another version.
 """
 

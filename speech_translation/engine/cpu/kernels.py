@@ -2,7 +2,7 @@
 
 Decoding on a CPU waits for the weights. torch has no operator that reads bfloat16 and multiplies in
 float32, and its int8 ones round the activations to int8 or reach a tenth of the memory's speed
-(CONTRIBUTING.md has the figures); numba comes with librosa.
+(docs/speed.md has the figures); numba comes with librosa.
 """
 
 from __future__ import annotations
