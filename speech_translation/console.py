@@ -111,10 +111,9 @@ class Progress:
         self.clear()
         if tally.skipped and not tally.done + tally.failed:
             tell("all was done before: to have results again, delete them or name another folder")
-        tell(
-            f"{tally.done} files done in {clock(time.monotonic() - self._start)}, "
-            f"{tally.skipped} before, {self._rate(tally)}"
-        )
+        files = "file" if tally.done == 1 else "files"
+        spent = clock(time.monotonic() - self._start)
+        tell(f"{tally.done} {files} done in {spent}, {tally.skipped} before, {self._rate(tally)}")
 
     def _count(self) -> None:
         for _ in find_sources(self._arguments):
