@@ -15,7 +15,9 @@ WHEEL_BYTES = 12_000_000
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # A make that runs the tests hands its variables down.
+    ours = {"PYTHONPATH", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "VENV", "PYTHON"}
+    alone = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         list(map(str, command)), cwd=cwd, env=alone | environment, capture_output=True, text=True
     )
