@@ -33,6 +33,8 @@ def encoded(
             pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
             for index in range(25):
                 picture = av.VideoFrame(64, 48, "yuv420p")
+                for plane in picture.planes:  # else it is whatever the memory held
+                    plane.update(bytes(plane.buffer_size))
                 picture.pts = index
                 output.mux(pictures.encode(picture))
             output.mux(pictures.encode(None))
