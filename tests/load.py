@@ -27,14 +27,14 @@ from typing import Any
 
 import httpx
 import soundfile
+from clips import EXAMPLES, reference
 from gradio_client import Client, handle_file
-from own_space import ROOT, Space, running_space
+from own_space import Space, running_space
 
 from speech_translation.audio import load_audio
 from speech_translation.types import SAMPLE_RATE
 from web.settings import Settings
 
-EXAMPLES = ROOT / "examples"
 SHORT = ("en_1", "en_2", "ja_1", "ja_2", "en_two_sentences", "ja_two_sentences")
 LONG = ("en_long", "ja_long")
 LONG_SHARE = 0.03
@@ -45,10 +45,6 @@ ANSWERED_WITHIN = 120.0  # seconds; later than that an answer counts as lost
 VISITS = 20  # requests of a session, until another one takes its seat
 FREED_WITHIN = 2.0
 FLAT = 0.05
-
-
-def reference(name: str) -> str:
-    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
 
 
 @dataclass

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import soundfile
+from clips import EXAMPLES, ROOT, reference
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from gradio_client.utils import Status
-from own_space import ROOT, running_space
+from own_space import running_space
 
 from speech_translation import Segment, Translation
 from speech_translation.audio import load_audio
@@ -28,12 +29,7 @@ from web.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = ROOT / "examples"
 NOWHERE = "/dev/null/nowhere"  # nobody can make this folder, not even root
-
-
-def reference(name: str) -> str:
-    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
 
 
 # The Space is told to end

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from own_space import free_port
 
 from app import build_page
 from evaluation import run
@@ -42,9 +42,7 @@ class Server:
     """A vLLM server that can be killed and started again at the same address."""
 
     def __init__(self, log: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = log
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.start()
@@ -159,10 +157,8 @@ def test_the_benchmark_uses_it(server: Server, tmp_path: Path, samples: list[Sam
 
 
 def test_the_space_uses_it(server: Server) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    demo, url = launch(build_page, Settings(engine_url=server.url, port=port), wait=False)
+    settings = Settings(engine_url=server.url, port=free_port())
+    demo, url = launch(build_page, settings, wait=False)
     try:
         client = Client(url, verbose=False)
         clip = EXAMPLES / "en_1.flac"

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from clips import EXAMPLES, ROOT, reference
 from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -25,13 +26,6 @@ from web.service import Service
 from web.settings import Settings, parser
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
-
-
-def reference(name: str) -> str:
-    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
 
 
 def clip(name: str) -> Any:

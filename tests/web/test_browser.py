@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import soxr
 from axe_playwright_python.sync_playwright import Axe
+from clips import EXAMPLES, ROOT, reference
 from own_space import free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from recordings import RATE, encoded
@@ -30,8 +31,6 @@ from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 SCREENSHOTS = ROOT / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
 expect.set_options(timeout=60_000)  # milliseconds; a busy machine takes its time
@@ -48,10 +47,6 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "this never came true"
         time.sleep(0.05)
-
-
-def reference(name: str) -> str:
-    return (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
 
 
 @pytest.fixture(scope="module")
