@@ -1,10 +1,11 @@
 """Make the clips in `examples/` from the evaluation's speech: held-out sentences, chosen voices.
 
     python -m phrasebook.clips --output examples
+    python -m phrasebook.clips --only talk
 
 Drawn from what the checkpoint translates exactly: they show it at work and hold it in the tests,
 they do not measure it. Each clip gets a .txt with the reference translation and a line for each
-sentence in the folder's clips.tsv.
+sentence in the folder's clips.tsv, however many of them are in a segment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from __future__ import annotations
 import argparse
 import io
 import random
+import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +24,43 @@ import soundfile
 
 from phrasebook.held_out import TEST_SET, read_test_set
 from phrasebook.synthesis import Clip
+from phrasebook.utterances import split_sentences
 from speech_translation.engine import Engine, load_engine
+from speech_translation.errors import ModelError
 from speech_translation.files import replace_file
 from speech_translation.translate import translate
-from speech_translation.types import SAMPLE_RATE, Direction, Language, Segment, Translation
+from speech_translation.types import SAMPLE_RATE, Direction, Language, Seconds, Segment, Translation
 
-# Name, set of the evaluation it is drawn from, sentences, seconds of silence between them.
-CLIPS = (
-    ("1", "eval_voices", 1, 0.0),  # also right over the telephone
-    ("2", "eval_rate", 1, 0.0),
-    ("two_sentences", "eval_voices", 2, 1.2),
-    ("long", "eval_seen", 22, 1.0),
-)
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a clip is made of. Times are seconds."""
+
+    source: str
+    """Set of the evaluation it is drawn from."""
+
+    sentences: int
+
+    between: tuple[Seconds, Seconds] = (0.0, 0.0)
+    """Least and most silence between two sentences, beside what their clips begin and end with."""
+
+    paragraph: int = 0
+    """After so many sentences the speaker pauses for `CHANGE`; 0 for never."""
+
+    inside: Seconds = 0.0
+    """Each sentence has a pause of at least so long inside; all are by one voice."""
+
+
+CLIPS = {
+    "1": Recipe("eval_voices", 1),  # also right over the telephone
+    "2": Recipe("eval_rate", 1),
+    "two_sentences": Recipe("eval_voices", 2, (1.2, 1.2)),
+    "long": Recipe("eval_seen", 22, (1.0, 1.0), paragraph=3),
+    # As people talk: the pauses inside of sentences are longer than those between them.
+    "talk": Recipe("eval_pause", 4, (0.15, 0.4), inside=0.6),
+}
+CHANGE: Seconds = 3.4  # more than lies inside of a segment
+DRAWS = 100  # of sentences for a paragraph before it is given up
 MARGIN = 0.4  # seconds of silence before and after
 NEAR = 0.2  # seconds
 SHIFTS = (0, 100, 200, 300, 400)  # samples, within one window of the speech detector
@@ -61,11 +90,16 @@ def steady(engine: Engine, clips: Sequence[Clip], direction: Direction) -> list[
 
 
 def exact(engine: Engine, samples: np.ndarray, segments: Sequence[Segment]) -> bool:
-    """Whether the assembled recording gives its sentences, surely, forced or not."""
+    """Whether the assembled recording gives its sentences in order, surely, forced or not.
+
+    `segments` has one for each sentence; the recording's may have several.
+    """
     sound = samples.astype(np.float32) / 32768
+    wanted = [segment.text for segment in segments]
     for direction in (segments[0].direction, Direction.AUTO):
         answer = translate(sound, engine, direction)
-        if answer.flags or [x.text for x in answer.segments] != [x.text for x in segments]:
+        heard = [text for x in answer.segments for text in split_sentences(x.text)]
+        if answer.flags or heard != wanted:
             return False
     return True
 
@@ -75,7 +109,7 @@ def heard_by_telephone(engine: Engine, clip: Clip) -> bool:
     import av
     import soxr
 
-    samples, _ = assembled([clip], 0.0)
+    samples, _ = assembled([clip], [])
     narrow = soxr.resample(samples.astype(np.float32) / 32768, SAMPLE_RATE, 8000)
     file = io.BytesIO()
     with av.open(file, "w", format="amr") as output:
@@ -87,12 +121,11 @@ def heard_by_telephone(engine: Engine, clip: Clip) -> bool:
     return translate(file.getvalue(), engine).text == clip.translation
 
 
-def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Segment]]:
-    """The clips one after another, int16 (n,), and where each one stands."""
-    silence = np.zeros(round(pause * SAMPLE_RATE), np.int16)
-    margin = np.zeros(round(MARGIN * SAMPLE_RATE), np.int16)
-    parts, segments, position = [margin], list[Segment](), len(margin)
-    for clip in clips:
+def assembled(clips: Sequence[Clip], pauses: Sequence[Seconds]) -> tuple[np.ndarray, list[Segment]]:
+    """The clips with pauses between them, int16 (n,), and where each one stands."""
+    silences = [np.zeros(round(x * SAMPLE_RATE), np.int16) for x in (MARGIN, *pauses, MARGIN)]
+    parts, segments, position = [silences[0]], list[Segment](), len(silences[0])
+    for clip, silence in zip(clips, silences[1:], strict=True):
         end = position + len(clip.samples)
         direction = Direction.of(clip.language)
         segments.append(
@@ -100,8 +133,41 @@ def assembled(clips: Sequence[Clip], pause: float) -> tuple[np.ndarray, list[Seg
         )
         parts += [clip.samples, silence]
         position = end + len(silence)
-    parts[-1] = margin
     return np.concatenate(parts), segments
+
+
+def drawn(
+    engine: Engine, clips: Sequence[Clip], name: str, rng: random.Random
+) -> tuple[np.ndarray, list[Segment], list[Clip]]:
+    """The samples of the clip `name`, int16 (n,), where its sentences stand, and these.
+
+    `clips` are of one language. Raises ModelError if the checkpoint translates too few of them.
+    """
+    recipe = CLIPS[name]
+    pool = [c for c in clips if c.set == recipe.source and c.pause >= recipe.inside]
+    right = steady(engine, pool, Direction.of(clips[0].language))
+    if name == "1":
+        right = [clip for clip in right if heard_by_telephone(engine, clip)]
+    chosen, pauses = list[Clip](), list[Seconds]()
+    for _ in range(DRAWS if right else 0):
+        voice = rng.choice(right).voice
+        among = [clip for clip in right if clip.voice == voice] if recipe.inside else right
+        among = [clip for clip in among if clip.id not in {x.id for x in chosen}]
+        count = min(recipe.paragraph or recipe.sentences, recipe.sentences - len(chosen))
+        if len(among) < count:
+            continue
+        paragraph = rng.sample(among, count)
+        between = [rng.uniform(*recipe.between) for _ in paragraph[1:]]
+        if exact(engine, *assembled(paragraph, between)):
+            pauses += [CHANGE, *between] if chosen else between
+            chosen += paragraph
+        if len(chosen) == recipe.sentences:
+            return *assembled(chosen, pauses), chosen
+    raise ModelError(
+        f"No clip {name!r}: of {len(pool)} sentences the checkpoint translates {len(right)} "
+        f"surely, and {recipe.sentences} in one recording in none of {DRAWS} tries. Train it "
+        "longer."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,30 +177,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("examples"))
     parser.add_argument("--model", default="phrasebook")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--only", nargs="+", choices=CLIPS, default=list(CLIPS), help="those to make (default: all)"
+    )
     options = parser.parse_args(argv)
     engine = load_engine(options.model, "cpu")
-    rows = ["file\tspoken\ttranslation\tvoice\trate"]
-    clips = read_test_set(options.test_set)
+    table = options.output / "clips.tsv"
+    rows = defaultdict[str, list[str]](list)
+    for line in table.read_text("utf-8").splitlines() if table.exists() else []:
+        rows[line.split("\t")[0]].append(line)
+    rows["file"] = ["file\tspoken\ttranslation\tvoice\trate"]
+    test_set = read_test_set(options.test_set)
     for language in Language:
-        for name, source, count, pause in CLIPS:
+        clips = [clip for clip in test_set if clip.language is language]
+        for name in options.only:
             rng = random.Random(f"{options.seed} {language} {name}")
-            pool = [c for c in clips if c.set == source and c.language is language]
-            right = steady(engine, pool, Direction.of(language))
-            if name == "1":
-                right = [c for c in right if heard_by_telephone(engine, c)]
-            while True:
-                chosen = rng.sample(right, count)
-                samples, segments = assembled(chosen, pause)
-                if exact(engine, samples, segments):
-                    break
+            try:
+                samples, segments, chosen = drawn(engine, clips, name, rng)
+            except ModelError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
             path = options.output / f"{language}_{name}.flac"
             soundfile.write(path, samples, SAMPLE_RATE)
             text = Translation(segments, segments[0].direction, 0.0).text
             replace_file(path.with_suffix(".txt"), text + "\n")
-            rows += [
+            rows[path.name] = [
                 f"{path.name}\t{c.text}\t{c.translation}\t{c.voice}\t{c.rate:g}" for c in chosen
             ]
-    replace_file(options.output / "clips.tsv", "\n".join(rows) + "\n")
+    order = ["file", *(f"{language}_{name}.flac" for language in Language for name in CLIPS)]
+    replace_file(table, "".join(f"{row}\n" for file in order for row in rows[file]))
     return 0
 
 

@@ -3,7 +3,7 @@
     python -m phrasebook.evaluate
 
 Prints the table of docs/results.md; `--document` and `--output` keep it and the figures. The speech
-is that of `phrasebook.held_out`.
+is that of `phrasebook.held_out`: its sentences alone, several of them in a row, and transcribed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ import numpy as np
 
 from phrasebook.held_out import SETS, TEST_SET, read_test_set
 from phrasebook.synthesis import Clip
+from phrasebook.utterances import right_sentences, split_sentences, utterances
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.files import replace_file, replace_section
@@ -32,7 +34,11 @@ LABELS = (
     "seen voices, held-out sentences",
     "held-out voices, held-out sentences",
     "held-out voices at a held-out rate, held-out sentences",
+    "held-out voices with a pause inside of the sentence, held-out sentences",
 )
+NORMAL = ("eval_seen", "eval_voices")  # single sentences as they are usually said
+LENGTHS = ((2, 4), (5, 8))  # sentences in an utterance; segments are up to 20 s, eight of them
+SENTENCES = 180  # of each language, in utterances of each length
 BATCH = 16
 SECTION = "phrasebook-eval"
 
@@ -66,6 +72,52 @@ def scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[st
     }
 
 
+def utterance_scores(engine: Engine, clips: Sequence[Clip], language: Language) -> dict[str, float]:
+    """Shares of exact sentences and of exact utterances."""
+    replies = [h.text for h in hypotheses(engine, clips, Direction.of(language))]
+    pairs = [(reply, clip.translation) for reply, clip in zip(replies, clips, strict=True)]
+    sentences = sum(len(split_sentences(reference)) for _, reference in pairs)
+    return {
+        "n": len(clips),
+        "exact": float(np.mean([reply == reference for reply, reference in pairs])),
+        "sentences": sentences,
+        "exact_sentences": sum(right_sentences(*pair) for pair in pairs) / sentences,
+    }
+
+
+def transcript_scores(
+    engine: Engine, clips: Sequence[Clip], language: Language
+) -> dict[str, float]:
+    """Share of exact transcripts: the tag names the language spoken, so it is written down."""
+    heard = hypotheses(engine, clips, Direction.to(language))
+    right = [h.text == clip.text for h, clip in zip(heard, clips, strict=True)]
+    return {"n": len(clips), "exact": float(np.mean(right))}
+
+
+def measure(engine: Engine, clips: Sequence[Clip]) -> dict[str, Any]:
+    """All figures of the test set: by what was measured, then by the language spoken."""
+    results: dict[str, Any] = {}
+    for language in Language:
+        own = [clip for clip in clips if clip.language is language]
+        normal = [clip for clip in own if clip.set in NORMAL]
+        figures: dict[str, Any] = {
+            name: scores(engine, [clip for clip in own if clip.set == name], language)
+            for name in SETS
+        }
+        for lengths in LENGTHS:
+            several = utterances(normal, lengths, SENTENCES, random.Random(f"{language} {lengths}"))
+            figures[_several(lengths)] = utterance_scores(engine, several, language)
+        figures["transcripts"] = transcript_scores(engine, normal, language)
+        for name, reached in figures.items():
+            print(language.value, name, reached, file=sys.stderr)
+            results.setdefault(name, {})[language.value] = reached
+    return results
+
+
+def _several(lengths: tuple[int, int]) -> str:
+    return f"{lengths[0]} to {lengths[1]} sentences"
+
+
 def flagged(engine: Engine, recordings: Iterable[Path]) -> dict[str, float]:
     """Share of recordings outside the phrasebook with a segment that is flagged as unsure."""
     flags = [translate(load_audio(path), engine).flags for path in recordings]
@@ -75,13 +127,18 @@ def flagged(engine: Engine, recordings: Iterable[Path]) -> dict[str, float]:
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown, with n and where they come from."""
     lines = [
-        "| exact match (chrF2), greedy | EN->JA | n | JA->EN | n |",
+        "| exact match (chrF2), greedy | English speech | n | Japanese speech | n |",
         "|---|---|---|---|---|",
     ]
-    for name, label in zip(SETS, LABELS, strict=True):
+
+    def row(label: str, name: str, share: str = "exact", n: str = "n") -> None:
         cells = [results[name][language] for language in ("en", "ja")]
-        shown = [f"{100 * x['exact']:.1f} % ({x['chrf2']:.1f}) | {x['n']}" for x in cells]
+        chrf = [f" ({x['chrf2']:.1f})" if "chrf2" in x else "" for x in cells]
+        shown = [f"{100 * x[share]:.1f} %{y} | {x[n]}" for x, y in zip(cells, chrf, strict=True)]
         lines.append(f"| {label} | {' | '.join(shown)} |")
+
+    for name, label in zip(SETS, LABELS, strict=True):
+        row(label, name)
     cells = [
         (np.average([r[x]["direction"] for r in rows], weights=[r[x]["n"] for r in rows]), rows, x)
         for x in ("en", "ja")
@@ -89,6 +146,11 @@ def table(results: dict[str, Any]) -> str:
     ]
     shown = [f"{100 * share:.1f} % | {sum(r[x]['n'] for r in rows)}" for share, rows, x in cells]
     lines.append(f"| automatic direction right, all of the above | {' | '.join(shown)} |")
+    for lengths in LENGTHS:
+        name = _several(lengths)
+        row(f"sentences in utterances of {name}", name, "exact_sentences", "sentences")
+        row(f"whole utterances of {name}", name)
+    row("transcripts: single sentences, written in the language spoken", "transcripts")
     other = results.get("other")
     if other:
         lines.append(
@@ -120,12 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPU, float32",
         "date": time.strftime("%Y-%m-%d"),
     }
-    for name in SETS:
-        results[name] = {}
-        for language in Language:
-            chosen = [c for c in clips if c.set == name and c.language is language]
-            results[name][language.value] = scores(engine, chosen, language)
-            print(name, language.value, results[name][language.value], file=sys.stderr)
+    results |= measure(engine, clips)
     if options.other is not None:
         found = sorted(p for p in options.other.rglob("*") if p.suffix.lower() in EXTENSIONS)
         results["other"] = flagged(engine, found)

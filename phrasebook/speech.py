@@ -17,10 +17,14 @@ from speech_translation.text import has_japanese
 from speech_translation.types import Language
 
 CHEAP_VOICES = ("flite", "mei")
-ENGLISH = 0.55  # share of the speech: it is learned more slowly than Japanese
+ENGLISH = 0.58  # share of the speech: it is learned more slowly than Japanese
 SHARES = {"kokoro": 0.54, "cheap": 0.23, "word": 0.12, "other": 0.09, "noise": 0.02}
-TRANSCRIBE, JOIN = 0.10, 0.20  # shares of the phrases
+TRANSCRIBE = 0.20  # share of the phrases that are written down in their own language
 WORDS = 5  # single words are spoken in lists of up to so many
+SENTENCES = (0.25, 0.18, 0.17, 0.15, 0.09, 0.07, 0.05, 0.04)  # shares of one, two ... in a row
+LONGEST = 2600  # frames; no sentence is added beyond
+BREATHES = 0.2  # share of the sentences with a pause put inside
+PAUSE, LONG_PAUSE, IS_LONG = (10, 120), (120, 300), 0.1  # frames, and the share of long ones
 
 
 @dataclass
@@ -112,20 +116,39 @@ class Speech:
         if kind == "other":
             return self._untranslatable(features)
         spoken, text = clip.text, clip.translation
-        following = list[str]()
         if kind == "word":
             following = ["word"] * rng.randrange(WORDS)
-        elif rng.random() < JOIN:
-            following = [rng.choice(("kokoro", "cheap"))]
+        else:
+            count = rng.choices(range(len(SENTENCES)), SENTENCES)[0]
+            following = rng.choices(("kokoro", "cheap"), (0.7, 0.3), k=count)
+            features = self._breathing(features)
         for next_kind in following:
+            if features.shape[1] > LONGEST:
+                break
             second, more = rng.choice(self.pools[next_kind, spoken_in])
-            gap = torch.full((N_MELS, rng.randrange(10, 60)), float(features.min())).half()
+            gap = self._pause(features, long=kind != "word" and rng.random() < IS_LONG)
+            more = more if kind == "word" else self._breathing(more)
             features = torch.cat((features, gap, more), dim=1)
             spoken = join(spoken, second.text, spoken_in)
             text = join(text, second.translation, other_language)
         if rng.random() < TRANSCRIBE:
             return Example(features, spoken_in, spoken, True, spoken)
         return Example(features, other_language, text, False, spoken)
+
+    def _pause(self, features: torch.Tensor, *, long: bool = False) -> torch.Tensor:
+        frames = self.random.randrange(*(LONG_PAUSE if long else PAUSE))
+        return torch.full((N_MELS, frames), float(features.min())).half()
+
+    def _breathing(self, features: torch.Tensor) -> torch.Tensor:
+        """Some of the time, a pause put where the sentence is quiet."""
+        frames = features.shape[1]
+        if self.random.random() >= BREATHES or frames < 60:
+            return features
+        level = features.float().mean(0).unfold(0, 5, 1).mean(1)
+        inner = level[frames // 6 : -(frames // 6)]
+        quiet = inner.argsort()[: max(4, len(inner) // 12)].tolist()
+        at = self.random.choice(quiet) + frames // 6 + 2
+        return torch.cat((features[:, :at], self._pause(features), features[:, at:]), dim=1)
 
     def _untranslatable(self, features: torch.Tensor) -> Example:
         """Sound to be answered with `language None` or, when a language is forced, nothing."""

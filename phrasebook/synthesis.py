@@ -20,12 +20,13 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from phrasebook.other_speech import other_sentences
+from phrasebook.pauses import speak_with_pause
 from phrasebook.sentences import Pair, pairs, words
 from phrasebook.voices import HELD_OUT, Pcm, Speaker, cheap_voice, mixture, single_voices
 from speech_translation.errors import AudioError, ModelError
@@ -42,6 +43,8 @@ KOKORO_MORE = {Language.ENGLISH: 1700, Language.JAPANESE: 150}
 WORD_CHEAP, WORD_KOKORO = 3, 2  # clips of each word
 OTHER_KOKORO, OTHER_CHEAP = 120, 300
 EVAL_SEEN, EVAL_VOICES, EVAL_RATE, DEV = 100, 100, 40, 30
+EVAL_PAUSE, PAUSED_KOKORO, PAUSED_CHEAP = 100, 200, 400
+PAUSES = (0.1, 1.2)  # seconds, inside of a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class Job:
 
     `set` is train, word (a single word), other (speech that is not in the phrasebook, so
     `translation` is empty), dev, eval_seen (voices of the training), eval_voices (voices never
-    trained on) or eval_rate (those at a rate never trained on). Sentences of dev and eval are in
-    no other set.
+    trained on), eval_rate (those at a rate never trained on) or eval_pause (those who pause inside
+    of the sentence). Sentences of dev and eval are in no other set. `pause` is how many seconds the
+    speaker pauses inside of the sentence.
     """
 
     set: str
@@ -60,6 +64,7 @@ class Job:
     translation: str
     voice: str
     rate: float
+    pause: float = 0.0
 
     @property
     def id(self) -> str:
@@ -67,7 +72,7 @@ class Job:
         return hashlib.sha256(json.dumps(_fields(self)).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clip(Job):
     """A spoken clip: `samples` is mono int16 at 16 kHz, a window on the file."""
 
@@ -91,6 +96,7 @@ def plan(styles: Sequence[str], limit_kokoro: int | None = None, seed: int = 0) 
 def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Job], ...]:
     """The clips of one language: tests, cheap voices, single words, Kokoro's training clips."""
     rng = random.Random(f"{seed} {language}")
+    breath = random.Random(f"{seed} {language} pauses")
     seen, unseen = single_voices(styles, language), HELD_OUT[language]
     train = sentences([pair for pair in pairs() if not pair.held_out], language, rng)
     held_out = sentences([pair for pair in pairs() if pair.held_out], language, rng)
@@ -110,6 +116,9 @@ def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Jo
     def new(turn: int) -> str:
         return unseen[turn % len(unseen)]
 
+    def paused(turn: int) -> str:
+        return mixture(styles, language, breath) if turn % 2 else seen[turn // 2 % len(seen)]
+
     def jobs(
         name: str,
         count: int,
@@ -122,11 +131,15 @@ def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Jo
             for turn in range(count)
         ]
 
+    def with_pauses(jobs: Sequence[Job]) -> list[Job]:
+        return [replace(job, pause=round(breath.uniform(*PAUSES), 2)) for job in jobs]
+
     tests = (
         jobs("dev", DEV, dev, trained, RATES)
         + jobs("eval_seen", EVAL_SEEN, evaluation, alone, (1.0,))
         + jobs("eval_voices", EVAL_VOICES, evaluation, new, (1.0,))
         + jobs("eval_rate", EVAL_RATE, evaluation, new, (HELD_OUT_RATE,))
+        + with_pauses(jobs("eval_pause", EVAL_PAUSE, evaluation, new, (1.0,)))
     )
     by_cheap_voices = jobs("train", round(CHEAP_PER_PAIR * len(train)), train, cheap, RATES) + jobs(
         "other", OTHER_CHEAP, other[OTHER_KOKORO:], cheap, RATES
@@ -140,6 +153,8 @@ def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Jo
     by_both = jobs("word", WORD_CHEAP * len(single), single, cheap, RATES) + jobs(
         "word", WORD_KOKORO * len(single), single, trained, RATES
     )
+    by_cheap_voices += with_pauses(jobs("train", PAUSED_CHEAP, train[::-1], cheap, RATES))
+    by_kokoro += with_pauses(jobs("train", PAUSED_KOKORO, train[::-1], paused, RATES))
     return tests, by_cheap_voices, by_both, by_kokoro
 
 
@@ -273,8 +288,16 @@ def _speak(job: Job) -> tuple[Job, Pcm | str, float]:
     """The clip, or why there is none, and the seconds it took."""
     started = time.monotonic()
     spoken: Pcm | str
+
+    def speak(text: str) -> Pcm:
+        return _speaker.speak(text, job.language, job.voice, job.rate)
+
     try:
-        spoken = _speaker.speak(job.text, job.language, job.voice, job.rate)
+        if job.pause:
+            rng = random.Random(job.id)
+            spoken = speak_with_pause(speak, job.text, job.language, job.pause, rng)
+        else:
+            spoken = speak(job.text)
     except (AudioError, subprocess.CalledProcessError) as error:
         spoken = str(error)
     return job, spoken, time.monotonic() - started

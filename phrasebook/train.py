@@ -157,12 +157,12 @@ def full_precision_attention(
         return windowed_attention(module, query.float(), key.float(), value.float(), **kw)
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up to `PEAK_LR`, then a cosine to a hundredth of it."""
+def learning_rate(step: int, steps: int, peak: float = PEAK_LR) -> float:
+    """Linear warm-up to `peak`, then a cosine to a hundredth of it."""
     if step < WARMUP:
-        return PEAK_LR * (step + 1) / WARMUP
+        return peak * (step + 1) / WARMUP
     done = (step - WARMUP) / max(1, steps - WARMUP)
-    return PEAK_LR * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def train(
@@ -173,6 +173,7 @@ def train(
     seed: int,
     workers: int,
     start: Path | None = None,
+    peak_lr: float = PEAK_LR,
 ) -> None:
     """Train for `steps` steps of `workers` x `BATCH` clips, one process and thread each.
 
@@ -180,7 +181,7 @@ def train(
     the checkpoint to `output`.
     """
     work.mkdir(parents=True, exist_ok=True)
-    run_workers(_train_worker, workers, workers, speech, work, output, steps, seed, start)
+    run_workers(_train_worker, workers, workers, speech, work, output, steps, seed, start, peak_lr)
 
 
 def _train_worker(
@@ -192,6 +193,7 @@ def _train_worker(
     steps: int,
     seed: int,
     checkpoint: Path | None,
+    peak_lr: float,
 ) -> None:
     sentences = pairs()
     tokenizer = build_tokenizer([t for p in sentences for t in (p.en, p.ja)], VOCABULARY)
@@ -202,7 +204,7 @@ def _train_worker(
     head = nn.Linear(model.config.thinker_config.audio_config.output_dim, units.blank + 1)
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
-        parameters, lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
     state_file, first, easy = work / "state.pt", 0, True
     if state_file.exists():
@@ -231,12 +233,13 @@ def _train_worker(
         if os.getppid() != parent:
             return  # whoever started this is gone, and may have started it anew
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, steps)
+            group["lr"] = learning_rate(done, steps, peak_lr)
         masked = done > UNMASKED * steps
         with torch.autocast("cpu", dtype=torch.bfloat16):
             entropy, ctc = losses(model, head, tokenizer, units, batch, easy=easy, masked=masked)
-        weight = CTC_WEIGHT[0] + (CTC_WEIGHT[1] - CTC_WEIGHT[0]) * done / steps
-        (entropy + (1.0 if easy else weight) * ctc).backward()  # type: ignore[no-untyped-call]
+        # The head is new, and an encoder that can listen must not be upset by what it says.
+        weight = CTC_WEIGHT[1] if checkpoint else np.interp(done, (0, steps), CTC_WEIGHT)
+        (entropy + (1.0 if easy else float(weight)) * ctc).backward()  # type: ignore[no-untyped-call]
         average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -305,6 +308,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=PHRASEBOOK_FOLDER)
     parser.add_argument("--steps", type=int, default=11_000)
     parser.add_argument("--start", type=Path, help="go on from this checkpoint of the same size")
+    parser.add_argument("--peak-lr", type=float, default=PEAK_LR)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(argv)
