@@ -21,7 +21,7 @@ from evaluation.samples import DataError
 from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError
 from speech_translation.manifest import Sample
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import cut, find_segments, span_of
 from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
@@ -161,7 +161,7 @@ def _translate(
             lines[i] = Line(**asdict(lines[i]) | {"error": str(error)})
             continue
         asked = direction or sample.direction
-        pieces.setdefault(asked, []).extend((i, span, cut(sound, span)) for span in spans(sound))
+        pieces.setdefault(asked, []).extend((i, span, cut(sound, [span])) for span in spans(sound))
     calls = []
     for asked, waiting in pieces.items():
         start = time.perf_counter()
@@ -187,7 +187,9 @@ def _translate(
 def spans(sound: np.ndarray) -> list[Span]:
     """The whole of a recording, or its speech in parts if it is too long for the model."""
     whole = Span(0, len(sound))
-    return [whole] if len(sound) <= _LONGEST else find_segments(sound) or [Span(0, _LONGEST)]
+    if len(sound) <= _LONGEST:
+        return [whole]
+    return [span_of(regions) for regions in find_segments(sound)] or [Span(0, _LONGEST)]
 
 
 def _line(line: Line, parts: Sequence[tuple[Span, Hypothesis]]) -> Line:

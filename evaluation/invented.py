@@ -24,8 +24,9 @@ import numpy as np
 
 from evaluation.samples import read_samples
 from speech_translation.audio import EXTENSIONS, load_audio
+from speech_translation.detector import Samples
 from speech_translation.engine import PHRASEBOOK, Engine, load_engine
-from speech_translation.segments import Samples, find_segments
+from speech_translation.segments import find_segments, span_of
 from speech_translation.text import repeated, wrong_script
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction
@@ -153,7 +154,7 @@ def left_out(samples: Samples) -> tuple[int, int]:
     """Loud frames of 20 ms in a recording of speech: those outside of all segments, and all."""
     loud = _loud(samples) * _FRAME
     kept = np.zeros(len(samples), bool)
-    for start, end in find_segments(samples):
+    for start, end in map(span_of, find_segments(samples)):
         kept[start:end] = True
     return int((~kept[loud]).sum()), len(loud)
 

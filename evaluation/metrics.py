@@ -186,7 +186,8 @@ def _sudachi() -> Callable[[str], Sequence[Any]]:
 def off_target(text: str, target: Language) -> bool:
     """Whether `text` is not in the target language: by its script, and long Latin text by fastText.
 
-    Detectors take kanji without kana for Chinese, so they are not asked about Japanese script.
+    Detectors take kanji without kana for Chinese, so they are not asked about Japanese script:
+    `wrong_script` knows Chinese.
     """
     if wrong_script(text, target):
         return True

@@ -173,7 +173,7 @@ def _collect(blocks: Iterator[tuple[int, Samples]], max_seconds: Seconds, name: 
         if len(joined) > max_seconds * SAMPLE_RATE * samples.itemsize:
             raise AudioError(
                 f"{name} is longer than the limit of {max_seconds:g} seconds. "
-                "Split it, or raise max_seconds."
+                "Split it, or raise max_seconds (--max-seconds on the command line)."
             )
 
     for rate, block in blocks:

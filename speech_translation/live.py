@@ -1,4 +1,4 @@
-"""Speech translated while it is spoken: a line that grows, and a caption at each pause."""
+"""Speech translated while it is spoken: a line that grows, and a caption for each sentence."""
 
 from __future__ import annotations
 
@@ -13,17 +13,42 @@ from typing import Any
 
 import numpy as np
 
+from speech_translation.detector import Samples
 from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
-from speech_translation.segments import Samples, SpeechStream, Utterance
+from speech_translation.segments import SENTENCE, Policy, SpeechStream, Utterance
 from speech_translation.text import JAPANESE
 from speech_translation.translate import RETRY_FLAGS, Session, common_direction
-from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
+from speech_translation.types import (
+    SAMPLE_RATE,
+    Direction,
+    Hypothesis,
+    Seconds,
+    Segment,
+    Span,
+    Translation,
+)
 
 # What settles as one: a kana or kanji, or a word of another script, and the space after it.
 _UNIT = re.compile(rf"(?:[{JAPANESE}]|[^{JAPANESE}\s]+)\s*")
 
+# The end of a sentence; three points are none.
+_SENTENCE_ENDS = re.compile(
+    r"(?<!\.)(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St))(?<!\bMrs)(?<!\bProf)"
+    r"[.!?](?!\.)[\"'”’)\]]*(?=\s+[^\sa-z]|\s*$)|[。．！？][」』）”’)]*"
+)
+
 _CLOSED: Seconds = 0.1  # after its end a window is surely closed
+
+# A sentence that the model ends at a pause is over when the pause has lasted, or when the model,
+# having heard what follows, still ends it there. Its full stop alone proves little: a model that
+# was trained on sentences ends every piece of one so.
+_PAUSE: Seconds = 0.5
+_LASTED: Seconds = 1.5
+_FOLLOWS: Seconds = 1.0
+_ALIKE = 0.6  # share of a sentence that the longer speech has to repeat
+
+_STEP = SAMPLE_RATE // 4  # between two looks; their places do not depend on the chunks
 
 _NOTHING = np.empty(0, np.float32)
 
@@ -45,16 +70,18 @@ class LiveTranslator:
         *,
         context: str = "",
         partial_every: Seconds = 1.0,
+        policy: Policy = SENTENCE,
         clock: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        """`direction` and `context` are those of `iter_translate`.
+        """`direction`, `context` and `policy` are those of `iter_translate`.
 
         The line is renewed at most once in `partial_every` seconds, first when an utterance has
         lasted as long, and takes at most half of the time. `clock` gives the time in seconds.
         """
         self.segments: tuple[Segment, ...] = ()
         self._asked = direction
-        self._session = Session(engine, direction, context)
+        self._policy = policy
+        self._session = Session(engine, direction, context, policy=policy)
         self._batch_size = engine.batch_size
         self._partial_every = partial_every
         self._clock = clock
@@ -62,10 +89,14 @@ class LiveTranslator:
         self._finished = False
         self._rate = SAMPLE_RATE
         self._resampler: Any = None
-        self._speech = SpeechStream()
+        self._speech = SpeechStream(policy)
+        self._unheard = _NOTHING
         self._ended: list[Utterance] = []  # and not translated yet
         self._line = _Line()
         self._line_span: Span | None = None  # the speech that the line was made from
+        self._heard = 0  # samples
+        self._sentence: tuple[Utterance, Hypothesis] | None = None  # that may be over
+        self._asked_at = 0  # how much had been said when that was last looked into
         self._line_due = -math.inf  # when it may be renewed
         self._cost: tuple[Seconds, Seconds] = 0.0, 1.0  # of the last translation, for how much
         self._windows = 0  # of the utterance under way, that were worked on
@@ -89,8 +120,9 @@ class LiveTranslator:
     def push(self, samples: np.ndarray, rate: int) -> None:
         """Hear the next chunk: `(n,)` or `(n, channels)`, signed integers or floats in [-1, 1].
 
-        Chunks follow each other without a gap; their `rate` (Hz) may change. Half a second of
-        silence fixes a caption.
+        Chunks follow each other without a gap; their `rate` (Hz) may change. A caption is fixed
+        when a sentence is over, when nothing is said for `policy.ends`, or when it is too
+        long.
 
         Raises AudioError for samples that are not finite, which are left out, and EngineError when
         the engine fails: what it was to translate is kept and tried again by the next call.
@@ -100,11 +132,13 @@ class LiveTranslator:
             if self._finished:
                 raise RuntimeError("This talk is finished. Start a new LiveTranslator.")
             began = self._clock()
-            self._ended += self._speech.push(self._resampled(mono, rate))
+            self._unheard = np.concatenate([self._unheard, self._resampled(mono, rate)])
             seconds = len(mono) / rate
             self._duration += seconds
             try:
                 self._fix()
+                while len(self._unheard):
+                    self._listen()
                 self._renew(self._late + self._clock() - began - seconds)
                 self._work_ahead()
             finally:
@@ -118,9 +152,15 @@ class LiveTranslator:
             began = self._clock()
             if not self._finished:
                 self._finished = True
-                self._ended += self._speech.push(self._drained()) + self._speech.finish()
+                self._unheard = np.concatenate([self._unheard, self._drained()])
             self._fix()
-            self._line = _Line()
+            while len(self._unheard):
+                self._listen()
+            if self._sentence is not None and self._said_since(self._sentence[0]) == 0:
+                self._fix_sentence()
+            self._ended += self._speech.finish()
+            self._fix()
+            self._begin_line()
             self._compute_seconds += self._clock() - began
 
     def translation(self) -> Translation:
@@ -162,9 +202,87 @@ class LiveTranslator:
             began = self._clock()
             self.segments += tuple(self._session.batch(batch))
             self._note_cost(began, batch)
-            self._line = _Line()
-            self._windows = 0
+            self._begin_line()
             self._ended = self._ended[len(batch) :]
+
+    def _begin_line(self) -> None:
+        self._line = _Line()
+        self._sentence = None
+        self._windows = 0
+
+    def _listen(self) -> None:
+        """Hear up to the next look, and see whether a sentence is over."""
+        count = _STEP - self._heard % _STEP
+        step, self._unheard = self._unheard[:count], self._unheard[count:]
+        self._heard += len(step)
+        self._ended += self._speech.push(step)
+        self._fix()
+        if self._heard % _STEP == 0:
+            self._look()
+
+    def _look(self) -> None:
+        utterance, pause = self._speech.current, self._speech.pause
+        if utterance is None:
+            return
+        said = utterance.span.end - self._asked_at
+        behind = self._late > self._partial_every  # then one translation a pause has to do
+        ends = said > 0 and pause >= _PAUSE
+        if self._sentence is None:
+            if ends:
+                self._ask(utterance)
+        elif self._said_since(self._sentence[0]) == 0:
+            if pause >= _LASTED:
+                self._fix_sentence()
+        elif _seconds([utterance]) > self._policy.wanted[1]:
+            self._fix_sentence()  # before it has to be cut where nothing ends
+        elif ends or (said >= _FOLLOWS * SAMPLE_RATE and not behind):
+            self._ask(utterance)
+
+    def _said_since(self, utterance: Utterance) -> int:
+        """Samples from the end of `utterance` to where the speech under way has come."""
+        current = self._speech.current
+        return 0 if current is None else max(0, current.span.end - utterance.span.end)
+
+    def _ask(self, utterance: Utterance) -> None:
+        """Have the model say whether a sentence ends here, or ended where it seemed to."""
+        hypothesis = self._translated(utterance)
+        if hypothesis is None:
+            return
+        self._asked_at = utterance.span.end
+        if self._sentence is not None and goes_on(hypothesis.text, after=self._sentence[1].text):
+            self._fix_sentence()
+        elif self._speech.pause >= _PAUSE:
+            ends = [match.end() for match in _SENTENCE_ENDS.finditer(hypothesis.text)]
+            whole = ends[-1:] == [len(hypothesis.text)] and not hypothesis.flags & RETRY_FLAGS
+            self._sentence = (utterance, hypothesis) if whole else None
+
+    def _translated(self, utterance: Utterance) -> Hypothesis | None:
+        """What is being said, as far as it was heard; the line shows it.
+
+        None where the language has changed: what was said before is made a caption.
+        """
+        began = self._clock()
+        *others, piece = self._session.by_language([utterance], growing=True)
+        if others:
+            self._ended += self._speech.take(others[-1][0].span.end)
+            self._fix()
+            return None
+        (hypothesis,) = self._session.translated([piece])
+        self._note_cost(began, [utterance])
+        self._line_span = utterance.span
+        self._line_due = began + max(self._partial_every, 2 * self._cost[0])
+        if not hypothesis.flags & RETRY_FLAGS:
+            self._line.renew(hypothesis.text)
+        return hypothesis
+
+    def _fix_sentence(self) -> None:
+        """Make the sentence that is over a caption, as it was translated when it ended."""
+        assert self._sentence is not None
+        utterance, hypothesis = self._sentence
+        self._speech.take(utterance.span.end)
+        self._asked_at = utterance.span.end
+        self.segments += (self._session.segment(utterance, hypothesis),)
+        self._begin_line()
 
     def _renew(self, late: Seconds) -> None:
         """Translate what is being said, as far as it was heard, if there is time for that.
@@ -172,23 +290,16 @@ class LiveTranslator:
         There is none when the chunk that comes next, already `late`, would have to wait for more
         than `partial_every`. What this costs is judged by the last translation.
         """
-        began = self._clock()
-        if began < self._line_due:
-            return
         utterance = self._speech.current
-        if utterance is None or utterance.span == self._line_span:
+        if self._clock() < self._line_due or utterance is None:
+            return
+        if utterance.span == self._line_span:
             return
         seconds = _seconds([utterance])
         cost, length = self._cost
         expected = max(0.0, late) + cost * min(1.0, seconds / length)
-        if seconds < self._partial_every or expected > self._partial_every:
-            return
-        (hypothesis,) = self._session.generate([utterance])
-        self._note_cost(began, [utterance])
-        self._line_span = utterance.span
-        self._line_due = began + max(self._partial_every, 2 * self._cost[0])
-        if not hypothesis.flags & RETRY_FLAGS:
-            self._line.renew(hypothesis.text)
+        if seconds >= self._partial_every >= expected:
+            self._translated(utterance)
 
     def _work_ahead(self) -> None:
         """Have the windows that have closed worked on, so that the caption needs only the rest."""
@@ -234,8 +345,20 @@ def _continuation(settled: list[str], units: list[str]) -> int:
     return shared.b - shared.a + len(settled)
 
 
+def goes_on(text: str, after: str) -> bool:
+    """Whether `text`, of longer speech, ends a sentence where `after` ends, and goes on behind it.
+
+    It need not say the same words: what follows may put another light on them.
+    """
+    count = len(_SENTENCE_ENDS.findall(after))
+    ends = [match.end() for match in _SENTENCE_ENDS.finditer(text)]
+    if len(ends) < count or not text[ends[count - 1] :].strip():
+        return False
+    return SequenceMatcher(None, after, text[: ends[count - 1]]).ratio() >= _ALIKE
+
+
 def _seconds(utterances: list[Utterance]) -> Seconds:
-    return sum(span.end - span.start for span, _ in utterances) / SAMPLE_RATE
+    return sum(end - start for start, end in (x.span for x in utterances)) / SAMPLE_RATE
 
 
 def _mono(samples: np.ndarray) -> Samples:

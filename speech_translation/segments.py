@@ -1,265 +1,430 @@
-"""Find the speech in a recording and cut it into spans that the model can take.
+"""Divide a recording into segments for the model: sentences or a few of them, not breaths.
 
-The detector is Silero VAD v6.2.3 (`assets/README.md`): trained on many languages, where an energy
-threshold takes music and noise for speech, and at 0.2 % of the audio's duration on one core.
+People pause inside of sentences, and a piece of a sentence cannot be translated: over-segmentation
+is what hurts (Fukuda et al. 2022, arXiv 2203.15479). So regions of speech are joined over pauses,
+and cut only where the segment would become too long or the pause is too long to lie in a sentence.
+Of all the ways to cut, the one with the lowest sum of costs is taken (`divide`). That is the aim of
+SHAS's probabilistic divide and conquer (Tsiamas et al. 2022, arXiv 2202.04774), which cuts what is
+too long at the least speech-like frame, again and again: but it takes each cut alone, so that a
+good first cut may leave bad ones, and it knows of no length that is wanted.
 """
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from speech_translation.detector import (
+    LEAVE,
+    WINDOW,
+    Detector,
+    Regions,
+    Samples,
+    regions_of,
+    speech_probabilities,
+)
 from speech_translation.types import SAMPLE_RATE, Seconds, Span
 
-Samples = npt.NDArray[np.float32]
+MODEL_SECONDS: Seconds = 30.0
+"""The longest segment: what the model was trained on, and where the published Space cuts."""
 
-# The detector: one probability per window, which it hears after the end of the window before.
-_WINDOW = 512  # samples, 32 ms
-_CONTEXT = 64  # samples
-_BLOCK = 256  # windows per call; bounds the memory, does not change the result
-_MODEL = Path(__file__).with_name("assets") / "silero_vad_16k_sequence.onnx"
-
-# Speech begins at ENTER and lasts until it falls below LEAVE (the defaults of silero-vad).
-_ENTER, _LEAVE = 0.5, 0.35
-
-_MIN_SPEECH = round(0.15 * SAMPLE_RATE)  # shorter is a click or a knock; "yes" lasts 0.3 s
-_MIN_PAUSE = round(0.5 * SAMPLE_RATE)  # a shorter pause does not end an utterance
-_PAD = round(0.15 * SAMPLE_RATE)  # kept on each side: onsets and endings are soft
-_HOP = SAMPLE_RATE // 100  # step in which the quietest point is looked for
 _MIN_INPUT = SAMPLE_RATE // 2  # the model's shortest input
+_HOP = SAMPLE_RATE // 100  # step in which the quietest point is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How speech is divided. Times are seconds, costs are relative to each other."""
+
+    longest: Seconds = MODEL_SECONDS
+    """No segment is longer."""
+
+    wanted: tuple[Seconds, Seconds] = (8.0, 20.0)
+    """Shorter ones lack context, longer ones are harder. A sentence of FLEURS, on which the model
+    is measured, has 10 s; SHAS is best with at most 18 s."""
+
+    ends: Seconds = 3.0
+    """A pause that always cuts. A speaker who looks for a word pauses for up to 2 s."""
+
+    short_cost: float = 1.0
+    """Of a segment without any length; it falls with the square of what is missing."""
+
+    long_cost: float = 1.0
+    """Of a segment of `longest`; it grows with the square of what is too much."""
+
+    half: Seconds = 0.5
+    """A cut without a pause costs 1; at a pause of so long half of it, and so on: 1 / (1 + p /
+    half). Half a second is the usual limit between pauses in and between sentences."""
+
+    inside_cost: float = 2.0
+    """Of a cut through speech, beside the probability of speech there. More than the worst length
+    and the worst pause together: a word is cut only if there is no other way."""
+
+    pad: Seconds = 0.15
+    """Kept on each side of a segment: onsets and endings are soft."""
+
+    breath: Seconds = 0.3
+    """Regions inside of a segment are told apart from this pause on, for the times of captions."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a policy that cannot be."""
+        shortest, longest = self.wanted
+        if not 1 <= self.longest <= MODEL_SECONDS:
+            raise ValueError(f"longest must be 1 to {MODEL_SECONDS:g} s, not {self.longest:g}")
+        if not 0 <= shortest <= longest <= self.longest:
+            raise ValueError(
+                f"wanted must rise from 0 to longest ({self.longest:g} s), not be "
+                f"{shortest:g} to {longest:g}"
+            )
+        for name in ("ends", "half", "breath"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
+        for name in ("short_cost", "long_cost", "inside_cost", "pad"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or above, not {getattr(self, name):g}")
+
+    def length_cost(self, seconds: Seconds) -> float:
+        """What a segment of so many seconds costs; infinite if it must not be."""
+        shortest, longest = self.wanted
+        if seconds > self.longest:
+            return math.inf
+        if seconds < shortest:
+            return self.short_cost * (1 - seconds / shortest) ** 2
+        if seconds > longest:
+            return self.long_cost * ((seconds - longest) / (self.longest - longest)) ** 2
+        return 0.0
+
+
+POLICIES = {
+    "sentence": Policy(),
+    "pause": Policy(ends=0.5, wanted=(10.0, 30.0)),
+    "whole": Policy(ends=math.inf, wanted=(30.0, 30.0)),
+}
+"""By name. `pause` cuts at every pause of half a second, as if each were the end of a sentence;
+`whole` gives the model up to 30 s as one, as the published Space does."""
+
+SENTENCE = POLICIES["sentence"]
 
 
 class Utterance(NamedTuple):
-    """Speech between two pauses: where it is in the recording, and its samples after `cut`."""
+    """One segment of speech: its regions in the recording, and its samples after `cut`."""
 
-    span: Span
+    regions: tuple[Span, ...]
     samples: Samples
 
+    @property
+    def span(self) -> Span:
+        """From the beginning of the first region to the end of the last."""
+        return span_of(self.regions)
 
-_session: Any = None
-_session_lock = threading.Lock()
+
+def span_of(regions: Sequence[Span]) -> Span:
+    """From the beginning of the first region to the end of the last."""
+    return Span(regions[0].start, regions[-1].end)
 
 
-def find_segments(samples: Samples, max_seconds: Seconds = 30.0) -> list[Span]:
-    """Spans of speech in `samples` (float32 `(n,)`, 16 kHz), in order and disjoint.
+def find_segments(samples: Samples, policy: Policy = SENTENCE) -> list[tuple[Span, ...]]:
+    """The segments of `samples` (float32 `(n,)`, 16 kHz), in order and disjoint.
 
-    A span is an utterance: it ends where a pause of half a second begins. One that is longer than
-    `max_seconds` (at least 1) is cut in its last third, in the longest pause there or, where there
-    is none, at the quietest point; the pieces adjoin. Silence and noise give no span.
+    A segment is its regions of speech: what lies between them are pauses, which the model hears
+    too. No segment is longer than `policy.longest`. Silence and noise give none.
     """
-    if max_seconds < 1:
-        raise ValueError(f"max_seconds must be at least 1, not {max_seconds:g}")
-    return spans_of(speech_probabilities(samples), samples, max_seconds)
+    return segments_of(speech_probabilities(samples), samples, policy)
 
 
-def speech_probabilities(samples: Samples) -> Samples:
-    """Probability of speech in each window of 512 `samples`: float32 `(ceil(n / 512),)`."""
-    return _Silero().hear(samples)
-
-
-def spans_of(probabilities: Samples, samples: Samples, max_seconds: Seconds = 30.0) -> list[Span]:
-    """The second half of `find_segments`: the spans in `samples` of which the detector said this.
+def segments_of(
+    probabilities: Samples, samples: Samples, policy: Policy = SENTENCE
+) -> list[tuple[Span, ...]]:
+    """The second half of `find_segments`: the segments of which the detector said this.
 
     `probabilities` is what `speech_probabilities` gives.
     """
-    spans: list[Span] = []
-    for region in _pad(_regions(probabilities), len(samples)):
-        spans += _split(region, samples, probabilities, int(max_seconds * SAMPLE_RATE))
-    return spans
+    segments = divide(regions_of(probabilities), probabilities, samples, policy)
+    return padded(segments, Span(0, len(samples)), policy)
 
 
-def cut(samples: Samples, span: Span) -> Samples:
-    """The samples of `span`, followed by silence up to the 0.5 s that the model needs."""
+def cut(samples: Samples, regions: Sequence[Span]) -> Samples:
+    """The samples of a segment, followed by silence up to the 0.5 s that the model needs."""
+    span = span_of(regions)
     piece = samples[span.start : span.end]
     return np.pad(piece, (0, max(0, _MIN_INPUT - len(piece))))
+
+
+class _Cut(NamedTuple):
+    """A place where a segment may end: there, where the next one begins, and the cost."""
+
+    end: int
+    start: int
+    cost: float
+
+
+def divide(
+    regions: Sequence[Span],
+    probabilities: Samples,
+    samples: Samples,
+    policy: Policy,
+    *,
+    goes_on: bool = False,
+) -> list[tuple[Span, ...]]:
+    """Join `regions` to segments and cut them where that costs least.
+
+    The cost of a division is the sum over its cuts and over the lengths of its segments; the best
+    one is found by dynamic programming. With `goes_on` the last segment may be short for nothing:
+    more is to come.
+    """
+    segments: list[tuple[Span, ...]] = []
+    first = 0
+    for last, region in enumerate(regions):
+        pause = regions[last + 1].start - region.end if last + 1 < len(regions) else math.inf
+        if pause >= policy.ends * SAMPLE_RATE:
+            block = regions[first : last + 1]
+            final = goes_on and last + 1 == len(regions)
+            segments += _divide_block(block, probabilities, samples, policy, goes_on=final)
+            first = last + 1
+    return segments
+
+
+def _divide_block(
+    regions: Sequence[Span],
+    probabilities: Samples,
+    samples: Samples,
+    policy: Policy,
+    *,
+    goes_on: bool,
+) -> list[tuple[Span, ...]]:
+    """The segments of regions between two pauses that always cut."""
+    end = regions[-1].end
+    cuts = [_Cut(0, regions[0].start, 0.0)]
+    for region, following in zip(regions, [*regions[1:], None], strict=True):
+        cuts += _cuts_inside(region, probabilities, samples, policy)
+        if following is not None:
+            silence = _silence(probabilities, Span(region.end, following.start))
+            cost = 1 / (1 + silence / policy.half)
+            cuts.append(_Cut(region.end, following.start, cost))
+    cuts.append(_Cut(end, end, 0.0))
+
+    pad = 2 * policy.pad
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for last in range(1, len(cuts)):
+        found = (math.inf, last - 1)
+        for first in range(last - 1, -1, -1):
+            seconds = (cuts[last].end - cuts[first].start) / SAMPLE_RATE + pad
+            # A region alone may be longer by its padding, which is then left out.
+            cost = policy.length_cost(
+                min(seconds, policy.longest) if first == last - 1 else seconds
+            )
+            if cost == math.inf:
+                break
+            if goes_on and last == len(cuts) - 1 and seconds < policy.wanted[0]:
+                cost = 0.0
+            cost += best[first][0] + cuts[last].cost
+            found = min(found, (cost, first))
+        best.append(found)
+
+    segments = []
+    last = len(cuts) - 1
+    while last:
+        first = best[last][1]
+        begin, end = cuts[first].start, cuts[last].end
+        inside = [r for r in regions if r.end > begin and r.start < end]
+        segments.append(tuple(Span(max(r.start, begin), min(r.end, end)) for r in inside))
+        last = first
+    return segments[::-1]
+
+
+def _cuts_inside(
+    region: Span, probabilities: Samples, samples: Samples, policy: Policy
+) -> list[_Cut]:
+    """The quietest point of each second of a region that is too long to stay whole in any case."""
+    longest = int(policy.longest * SAMPLE_RATE)
+    if region.end - region.start <= longest // 3:
+        return []
+    step = min(SAMPLE_RATE, longest // 4)
+    cuts = []
+    for start in range(region.start + step, region.end - 2 * step, step):
+        point = _quietest(samples, Span(start, start + step))
+        speech = float(probabilities[min(point // WINDOW, len(probabilities) - 1)])
+        cuts.append(_Cut(point, point, policy.inside_cost + speech))
+    return cuts
+
+
+def _silence(probabilities: Samples, pause: Span) -> Seconds:
+    """How long a pause lasts, less where the detector is less sure of it."""
+    windows = probabilities[pause.start // WINDOW : -(-pause.end // WINDOW)]
+    depth = np.clip(1 - windows / LEAVE, 0, 1)
+    return float(depth.sum()) * WINDOW / SAMPLE_RATE
+
+
+def _quietest(samples: Samples, within: Span) -> int:
+    """The middle of the quietest 0.1 s."""
+    hops = samples[within.start : within.end]
+    hops = hops[: len(hops) // _HOP * _HOP].reshape(-1, _HOP)
+    width = min(10, len(hops))
+    energy = np.convolve(np.square(hops, dtype=np.float64).mean(axis=1), np.ones(width), "valid")
+    return within.start + int(energy.argmin()) * _HOP + width * _HOP // 2
+
+
+def padded(
+    segments: Sequence[tuple[Span, ...]], within: Span, policy: Policy
+) -> list[tuple[Span, ...]]:
+    """Widen segments by the padding, up to the middle of the pause between two of them.
+
+    Nothing goes beyond `within`. Inside of a segment, regions with no more than a breath between
+    them become one.
+    """
+    pad, longest = round(policy.pad * SAMPLE_RATE), int(policy.longest * SAMPLE_RATE)
+    breath = policy.breath * SAMPLE_RATE
+    widened = []
+    for index, regions in enumerate(segments):
+        joined = [regions[0]]
+        for region in regions[1:]:
+            if region.start - joined[-1].end < breath:
+                joined[-1] = Span(joined[-1].start, region.end)
+            else:
+                joined.append(region)
+        start, end = span_of(joined)
+        pause_before = (start - segments[index - 1][-1].end) // 2 if index else start - within.start
+        last = index + 1 == len(segments)
+        pause_after = within.end - end if last else (segments[index + 1][0].start - end) // 2
+        room = max(0, longest - (end - start)) // 2
+        start -= min(pad, pause_before, room)
+        end += min(pad, pause_after, room)
+        joined[0] = Span(start, joined[0].end)
+        joined[-1] = Span(joined[-1].start, end)
+        widened.append(tuple(joined))
+    return widened
 
 
 class SpeechStream:
     """`find_segments` for audio that is still coming.
 
-    It gives the same spans, whatever the size of the chunks, but for an utterance longer than
-    `max_seconds` (at least 1): that is cut once it is so long, as if it ended there. It keeps the
-    audio of the utterance under way and forgets what was before.
+    It gives the same segments, whatever the size of the chunks, as long as none has to be cut for
+    its length: that is done once it is too long, by what was heard until then. It keeps the audio
+    of the segment under way and forgets what was before.
     """
 
-    def __init__(self, max_seconds: Seconds = 30.0) -> None:
-        self._longest = int(max_seconds * SAMPLE_RATE)
-        self._silero = _Silero()
-        self._regions = _Regions()
-        self._done = 0  # the end of the last utterance given out
+    def __init__(self, policy: Policy = SENTENCE) -> None:
+        self._policy = policy
+        self._detector = Detector()
+        self._stretches = Regions()
+        self._ended: list[Span] = []  # regions of the segment under way; a stretch may add to them
+        self._done = 0  # the end of the last segment given out
         self._origin = 0  # of the two arrays that follow, at a window's start
         self._samples = np.empty(0, np.float32)
         self._probabilities = np.empty(0, np.float32)
 
     @property
     def current(self) -> Utterance | None:
-        """The utterance under way, as far as it was heard; None in silence."""
-        region = self._regions.current
-        return self._utterance(self._spans(region)[-1]) if region else None
+        """The segment under way, as far as it was heard; None in silence."""
+        regions = self._regions
+        return self._utterances([tuple(regions)])[0] if regions else None
+
+    @property
+    def pause(self) -> Seconds:
+        """How long nothing was said after the last region of the segment under way."""
+        regions = self._regions
+        return (self._stretches.heard - regions[-1].end) / SAMPLE_RATE if regions else 0.0
 
     def push(self, samples: Samples) -> list[Utterance]:
-        """Hear the next samples (float32 `(n,)`, 16 kHz); return the utterances that have ended."""
+        """Hear the next samples (float32 `(n,)`, 16 kHz); return the segments that have ended."""
         self._samples = np.concatenate([self._samples, samples])
         unheard = len(self._samples) - self._heard
-        return self._hear(unheard // _WINDOW * _WINDOW)
+        return self._hear(unheard // WINDOW * WINDOW)
 
     def finish(self) -> list[Utterance]:
-        """Hear the rest: there are no more samples. Return the utterances that end with it."""
-        ended = self._hear(len(self._samples) - self._heard)
-        region = self._regions.current
-        return ended + [self._utterance(span) for span in self._spans(region)] if region else ended
+        """Hear the rest: there are no more samples. Return the segments that end with it."""
+        return self._hear(len(self._samples) - self._heard) + self.take()
+
+    def take(self, until: int | None = None) -> list[Utterance]:
+        """End the segment under way here, or after its regions that end before sample `until`."""
+        regions = self._regions
+        following = None
+        if until is not None:
+            later = [region.start for region in regions if region.end > until]
+            following = later[0] if later else None
+            regions = [region for region in regions if region.end <= until]
+        return self._give(self._divided(regions), following) if regions else []
 
     @property
     def _heard(self) -> int:
         """How many of the samples kept the detector has heard."""
-        return self._regions.heard - self._origin
+        return self._stretches.heard - self._origin
+
+    @property
+    def _regions(self) -> list[Span]:
+        """What was not given out yet."""
+        regions = self._ended + self._stretches.current
+        return [Span(max(r.start, self._done), r.end) for r in regions if r.end > self._done]
 
     def _hear(self, count: int) -> list[Utterance]:
-        probabilities = self._silero.hear(self._samples[self._heard : self._heard + count])
+        probabilities = self._detector.hear(self._samples[self._heard : self._heard + count])
         self._probabilities = np.concatenate([self._probabilities, probabilities])
-        spans: list[Span] = []
+        ended: list[Utterance] = []
         for probability in probabilities.tolist():
-            if region := self._regions.hear(probability):
-                spans += self._spans(region)
-            elif region := self._regions.current:
-                spans += self._spans(region)[:-1]
-            if spans:
-                self._done = spans[-1].end
-        ended = [self._utterance(span) for span in spans]
-        needed = max(self._done, self._regions.start - _PAD) // _WINDOW * _WINDOW
-        self._samples = self._samples[needed - self._origin :]
-        self._probabilities = self._probabilities[(needed - self._origin) // _WINDOW :]
-        self._origin = needed
+            self._ended += self._stretches.hear(probability)
+            regions = self._regions
+            if not regions:
+                continue
+            silent = self._stretches.start - regions[-1].end  # a click does not end it
+            if silent >= self._policy.ends * SAMPLE_RATE or self._no_more(regions):
+                ended += self._give(self._divided(regions))
+            elif self._too_long(regions):
+                first, following, *_ = self._divided(regions, goes_on=True)
+                ended += self._give([first], following[0].start)
+        self._forget()
         return ended
 
-    def _spans(self, region: Span) -> list[Span]:
-        """What was not given out yet of a region, padded, and cut where it is too long."""
-        start = max(region.start - _PAD, self._done) - self._origin
-        end = min(region.end + _PAD - self._origin, self._heard, len(self._samples))
-        pieces = _split(Span(start, end), self._samples, self._probabilities, self._longest)
-        return [Span(self._origin + start, self._origin + end) for start, end in pieces]
+    def _too_long(self, regions: list[Span]) -> bool:
+        start, end = span_of(regions)
+        return (end - start) / SAMPLE_RATE + 2 * self._policy.pad > self._policy.longest
 
-    def _utterance(self, span: Span) -> Utterance:
-        kept = Span(span.start - self._origin, span.end - self._origin)
-        return Utterance(span, cut(self._samples, kept))
+    def _no_more(self, regions: list[Span]) -> bool:
+        """Whether whatever comes after this pause would make the segment too long."""
+        longest = self._policy.longest * SAMPLE_RATE
+        return self.pause > 0 and self._stretches.start - regions[0].start > longest
 
+    def _divided(self, regions: list[Span], *, goes_on: bool = False) -> list[tuple[Span, ...]]:
+        """`regions` in segments, without padding."""
+        kept = [_moved(region, -self._origin) for region in regions]
+        segments = divide(kept, self._probabilities, self._samples, self._policy, goes_on=goes_on)
+        return [tuple(_moved(region, self._origin) for region in s) for s in segments]
 
-def _detector() -> Any:
-    """The detector's session, shared by all threads: a call keeps its state to itself."""
-    global _session
-    with _session_lock:
-        if _session is None:
-            import onnxruntime
+    def _give(
+        self, segments: list[tuple[Span, ...]], following: int | None = None
+    ) -> list[Utterance]:
+        """End `segments`; speech that was heard already goes on at sample `following`."""
+        utterances = self._utterances(segments, following)
+        # A region can end in the silence behind the last sample.
+        self._done = max(utterances[-1].span.end, segments[-1][-1].end)
+        self._ended = [region for region in self._ended if region.end > self._done]
+        return utterances
 
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            options.log_severity_level = 3  # it warns about unused initializers in the file
-            _session = onnxruntime.InferenceSession(
-                _MODEL, options, providers=["CPUExecutionProvider"]
-            )
-        return _session
+    def _utterances(
+        self, segments: list[tuple[Span, ...]], following: int | None = None
+    ) -> list[Utterance]:
+        """Segments with their padding and their samples."""
+        end = min(self._stretches.heard, self._origin + len(self._samples))
+        if following is not None:
+            end = (segments[-1][-1].end + following) // 2
+        widened = padded(segments, Span(self._done, end), self._policy)
+        return [
+            Utterance(regions, cut(self._samples, [_moved(r, -self._origin) for r in regions]))
+            for regions in widened
+        ]
 
-
-class _Silero:
-    """A listener: what it has heard stays with it from call to call."""
-
-    def __init__(self) -> None:
-        self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
-        self._context = np.zeros(_CONTEXT, np.float32)
-
-    def hear(self, samples: Samples) -> Samples:
-        """Probability of speech in each window, float32 `(ceil(n / 512),)`.
-
-        Nothing can follow samples that do not fill their last window: silence is put there.
-        """
-        detector = _detector()
-        probabilities = [np.empty(0, np.float32)]
-        for start in range(0, len(samples), _BLOCK * _WINDOW):
-            block = samples[start : start + _BLOCK * _WINDOW]
-            silence = np.zeros(-len(block) % _WINDOW)
-            block = np.concatenate([self._context, block, silence], dtype=np.float32)
-            self._context = block[-_CONTEXT:]
-            windows = np.lib.stride_tricks.sliding_window_view(block, _CONTEXT + _WINDOW)
-            values, self._hidden, self._cell = detector.run(
-                None, {"input": windows[::_WINDOW], "h": self._hidden, "c": self._cell}
-            )
-            probabilities.append(values)
-        return np.concatenate(probabilities)
+    def _forget(self) -> None:
+        regions = self._regions
+        begin = min(regions[0].start if regions else self._stretches.start, self._stretches.start)
+        begin -= round(self._policy.pad * SAMPLE_RATE)
+        needed = max(self._done, begin) // WINDOW * WINDOW
+        self._samples = self._samples[needed - self._origin :]
+        self._probabilities = self._probabilities[(needed - self._origin) // WINDOW :]
+        self._origin = needed
 
 
-class _Regions:
-    """Stretches of speech, window by window; a short pause does not end one."""
-
-    def __init__(self) -> None:
-        self.heard = 0  # samples
-        self._start: int | None = None
-        self._end = 0
-        self._speaking = False
-
-    @property
-    def start(self) -> int:
-        """Where the region under way begins or, where there is none, the next can begin."""
-        return self.heard if self._start is None else self._start
-
-    @property
-    def current(self) -> Span | None:
-        """The region under way, its last pause left out; None if too short to be speech."""
-        if self._start is None or self._end - self._start < _MIN_SPEECH:
-            return None
-        return Span(self._start, self._end)
-
-    def hear(self, probability: float) -> Span | None:
-        """Take the next window; return the region of which it is now known that it has ended."""
-        start, self.heard = self.heard, self.heard + _WINDOW
-        self._speaking = probability >= (_LEAVE if self._speaking else _ENTER)
-        if self._speaking:
-            self._start = start if self._start is None else self._start
-            self._end = self.heard
-        elif self._start is not None and self.heard - self._end >= _MIN_PAUSE:
-            ended, self._start = self.current, None
-            return ended
-        return None
-
-
-def _regions(probabilities: Samples) -> list[Span]:
-    """Stretches of speech, joined over short pauses; what is too short to be speech is left out."""
-    regions = _Regions()
-    ended = [regions.hear(probability) for probability in probabilities.tolist()]
-    return [region for region in [*ended, regions.current] if region]
-
-
-def _pad(regions: list[Span], length: int) -> list[Span]:
-    """Widen every region by the padding; `_MIN_PAUSE` keeps them apart."""
-    return [Span(max(0, region.start - _PAD), min(length, region.end + _PAD)) for region in regions]
-
-
-def _split(span: Span, samples: Samples, probabilities: Samples, longest: int) -> list[Span]:
-    """`span` in adjoining pieces of at most `longest` and at least a third of `longest` samples."""
-    pieces = []
-    while span.end - span.start > longest:
-        latest = min(span.start + longest, span.end - longest // 3)
-        point = _quietest(samples, probabilities, Span(latest - longest // 3, latest))
-        pieces.append(Span(span.start, point))
-        span = Span(point, span.end)
-    return [*pieces, span]
-
-
-def _quietest(samples: Samples, probabilities: Samples, within: Span) -> int:
-    """Where to cut: the middle of the quietest 0.1 s in the longest pause, or else anywhere."""
-    first = -(-within.start // _WINDOW)
-    silent = np.concatenate(
-        [[False], probabilities[first : within.end // _WINDOW] < _LEAVE, [False]]
-    )
-    edges = np.flatnonzero(silent[1:] != silent[:-1]).reshape(-1, 2)
-    if len(edges):
-        begin, end = (first + edges[np.argmax(edges[:, 1] - edges[:, 0])]) * _WINDOW
-        within = Span(int(begin), int(end))
-    hops = samples[within.start : within.end]
-    hops = hops[: len(hops) // _HOP * _HOP].reshape(-1, _HOP)
-    width = min(10, len(hops))
-    energy = np.convolve(np.square(hops, dtype=np.float64).mean(axis=1), np.ones(width), "valid")
-    return within.start + int(energy.argmin()) * _HOP + width * _HOP // 2
+def _moved(region: Span, by: int) -> Span:
+    return Span(region.start + by, region.end + by)

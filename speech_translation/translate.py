@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import BinaryIO, TypedDict, Unpack
 
 import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
 from speech_translation.engine.base import Cancelled, Engine, Prefills, Request
-from speech_translation.segments import Utterance, cut, find_segments
-from speech_translation.text import echoed
+from speech_translation.languages import Vote, directions
+from speech_translation.segments import (
+    SENTENCE,
+    Policy,
+    Utterance,
+    cut,
+    find_segments,
+    padded,
+)
+from speech_translation.text import echoed, length_flags
 from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
@@ -34,6 +44,12 @@ RETRY_FLAGS = frozenset({Flag.REPEATED, Flag.TRUNCATED})
 _RETRY_PENALTY = 1.15
 _RETRY_SHORTEST: Seconds = 2.0
 
+_AHEAD = 2
+"""Segments after a batch that have a say in its languages: one doubtful name must not end it."""
+
+_TOLD = 3 * SAMPLE_RATE
+"""The beginning of a region from which the model tells its language; more would only cost."""
+
 
 class Options(TypedDict, total=False):
     """What `translate` and `iter_translate` may be told beside a recording and its direction."""
@@ -46,6 +62,9 @@ class Options(TypedDict, total=False):
 
     max_seconds: Seconds
     """A longer recording is refused."""
+
+    policy: Policy
+    """How speech is divided into segments: sentences or a few of them, unless said otherwise."""
 
     progress: Progress | None
     """Hears `(done, total)`, seconds of audio."""
@@ -89,13 +108,13 @@ def iter_translate(
 ) -> Iterator[Segment]:
     """Yield the segments of a recording in order, each as soon as it is translated.
 
-    `direction` AUTO lets the model name its target until the first confident segment; from there
-    on that direction is kept. Once cancelled, nothing more is yielded. Raises what `translate`
-    raises.
+    With `direction` AUTO the model names the direction of every segment, and a segment ends where
+    the language changes. Once cancelled, nothing more is yielded. Raises what `translate` raises.
     """
     samples = _samples(source, options)
     total = len(samples) / SAMPLE_RATE
-    spans = find_segments(samples)
+    policy = options.get("policy", SENTENCE)
+    found = find_segments(samples, policy)
     size = options.get("batch_size") or engine.batch_size
     progress = options.get("progress")
     session = Session(
@@ -104,14 +123,18 @@ def iter_translate(
         options.get("context", ""),
         options.get("on_text"),
         options.get("cancelled"),
+        policy,
+        size,
     )
-    for first in range(0, len(spans), size):
-        batch = spans[first : first + size]
-        yield from session.batch([Utterance(span, cut(samples, span)) for span in batch])
+    for first in range(0, len(found), size):
+        batch = found[first : first + size]
+        near = found[first : first + size + _AHEAD]
+        utterances = [Utterance(regions, cut(samples, regions)) for regions in near]
+        yield from session.batch(utterances[: len(batch)], utterances[len(batch) :])
         if session.stopped:
             return
         if progress is not None:
-            progress(batch[-1].seconds[1], total)
+            progress(batch[-1][-1].seconds[1], total)
     if progress is not None:
         progress(total, total)
 
@@ -119,7 +142,7 @@ def iter_translate(
 class Session:
     """One recording, or one talk, on its way through the engine.
 
-    `direction` is what was asked for; AUTO gives way to what the first confident segment names.
+    `direction` is what was asked for; with AUTO each piece of speech has its own.
     """
 
     def __init__(
@@ -129,68 +152,109 @@ class Session:
         context: str = "",
         on_text: OnSpan | None = None,
         cancelled: Cancelled | None = None,
+        policy: Policy = SENTENCE,
+        batch_size: int | None = None,
     ) -> None:
-        self.direction = direction
+        self._batch_size = batch_size or engine.batch_size
+        self._asked = direction
+        self._latest = direction  # of what was translated last
         self._engine = engine
         self._context = context
         self._on_text = on_text
         self._cancelled = cancelled
+        self._policy = policy
+        self._votes: dict[Span, Vote] = {}
 
     @property
     def stopped(self) -> bool:
         """Whether the run was cancelled."""
         return self._cancelled is not None and self._cancelled()
 
-    def batch(self, utterances: Sequence[Utterance]) -> Iterator[Segment]:
-        """Translate utterances together, bring them to one direction, mend what was spoilt.
+    def batch(
+        self, utterances: Sequence[Utterance], ahead: Sequence[Utterance] = ()
+    ) -> Iterator[Segment]:
+        """Translate utterances together, each in its language, and mend what was spoilt.
 
-        Once cancelled, nothing more is yielded. Raises EngineError when the engine fails.
+        `ahead` are those that come after them. Once cancelled, nothing more is yielded. Raises
+        EngineError when the engine fails.
         """
-        hypotheses = self.generate(utterances)
-        if self.direction is Direction.AUTO and not self.stopped:
-            self.direction = _confident_direction(hypotheses)
-            others = [
-                i
-                for i, hypothesis in enumerate(hypotheses)
-                if self.direction not in (Direction.AUTO, hypothesis.direction)
-            ]
-            again = self.generate([utterances[i] for i in others]) if others else []
-            for i, hypothesis in zip(others, again, strict=True):
-                hypotheses[i] = hypothesis
-        for utterance, hypothesis in zip(utterances, hypotheses, strict=True):
-            results = [(utterance.span, hypothesis)]
+        pieces = self.by_language(utterances, ahead)
+        if self.stopped:
+            return
+        for (piece, _), hypothesis in zip(pieces, self.translated(pieces), strict=True):
+            results = [(piece, hypothesis)]
             if hypothesis.flags & RETRY_FLAGS and not self.stopped:
-                results = self._retry(utterance) or results
-            for span, result in results:
+                results = self._retry(piece, hypothesis.direction) or results
+            for part, result in results:
                 if self.stopped:
                     return
-                yield self._segment(span, result)
+                yield self.segment(part, result)
 
-    def _retry(self, utterance: Utterance) -> list[tuple[Span, Hypothesis]]:
-        """Once more, in shorter spans and with repetition made costly; nothing if still spoilt."""
-        (start, end), samples = utterance
-        parts = [utterance]
-        length = (end - start) / SAMPLE_RATE
-        if length >= _RETRY_SHORTEST:
-            found = find_segments(samples, length / 2)
-            parts = [
-                Utterance(Span(start + part.start, start + part.end), cut(samples, part))
-                for part in found
-            ] or parts
-        again = self.generate(parts, _RETRY_PENALTY)
-        if any(hypothesis.flags & RETRY_FLAGS for hypothesis in again):
-            return []
-        return [(part.span, hypothesis) for part, hypothesis in zip(parts, again, strict=True)]
+    def by_language(
+        self,
+        utterances: Sequence[Utterance],
+        ahead: Sequence[Utterance] = (),
+        *,
+        growing: bool = False,
+    ) -> list[tuple[Utterance, Direction]]:
+        """`utterances`, cut where the language changes, and the direction of each piece.
+
+        What comes `ahead` has a say. Where that is not known yet, in speech that is `growing`, the
+        talk is taken to go on as it was. AUTO is left for what the model may name itself: nothing
+        is known yet, or it heard no language in any region.
+        """
+        if self._asked is not Direction.AUTO:
+            return [(utterance, self._asked) for utterance in utterances]
+        votes = self._voted([*utterances, *ahead])
+        after = self._latest if growing else Direction.AUTO
+        named = iter(zip(votes, directions(votes, self._latest, after), strict=True))
+        pieces = []
+        for utterance in utterances:
+            told = list(zip(utterance.regions, named, strict=False))
+            runs = [list(run) for _, run in groupby(told, lambda item: item[1][1])]
+            parts = [tuple(region for region, _ in run) for run in runs]
+            for run, regions in zip(runs, padded(parts, utterance.span, self._policy), strict=True):
+                doubted = not any(vote.evidence for _, (vote, _) in run)
+                direction = Direction.AUTO if doubted else run[0][1][1]
+                pieces.append((_part(utterance, regions), direction))
+        return pieces
+
+    def segment(self, utterance: Utterance, hypothesis: Hypothesis) -> Segment:
+        """What was heard and what it means; from here on this direction is the latest."""
+        if hypothesis.direction is not Direction.AUTO:
+            self._latest = hypothesis.direction
+        last = utterance.span.end
+        self._votes = {span: vote for span, vote in self._votes.items() if span.end > last}
+        start, end = utterance.span.seconds
+        flags = hypothesis.flags
+        if echoed(hypothesis.text, self._context):
+            flags |= {Flag.TERMS_ECHOED}
+        if target := hypothesis.direction.target:
+            speech = sum(end - start for start, end in utterance.regions) / SAMPLE_RATE
+            flags |= length_flags(hypothesis.text, target, speech)
+        return Segment(
+            start,
+            end,
+            hypothesis.text,
+            hypothesis.direction,
+            flags,
+            hypothesis.tokens,
+            hypothesis.mean_logprob,
+            tuple(region.seconds for region in utterance.regions),
+        )
 
     def prefill(self, utterance: Utterance) -> None:
         """Read the beginning of an utterance that still grows, where the engine can."""
         if isinstance(self._engine, Prefills):
-            self._engine.prefill(Request([utterance.samples], self.direction, self._context))
+            self._engine.prefill(Request([utterance.samples], self._latest, self._context))
 
     def generate(
-        self, utterances: Sequence[Utterance], repetition_penalty: float = 1.0
+        self,
+        utterances: Sequence[Utterance],
+        direction: Direction,
+        repetition_penalty: float = 1.0,
     ) -> list[Hypothesis]:
-        """What the engine says about utterances, in the direction of the run."""
+        """What the engine says about utterances."""
         listener = self._on_text
         on_text = None
         if listener is not None:
@@ -201,7 +265,7 @@ class Session:
         return self._engine.generate(
             Request(
                 [utterance.samples for utterance in utterances],
-                self.direction,
+                direction,
                 self._context,
                 repetition_penalty,
                 on_text,
@@ -209,34 +273,83 @@ class Session:
             )
         )
 
-    def _segment(self, span: Span, hypothesis: Hypothesis) -> Segment:
-        start, end = span.seconds
-        flags = hypothesis.flags
-        if echoed(hypothesis.text, self._context):
-            flags |= {Flag.TERMS_ECHOED}
-        return Segment(
-            start,
-            end,
-            hypothesis.text,
-            hypothesis.direction,
-            flags,
-            hypothesis.tokens,
-            hypothesis.mean_logprob,
-        )
+    def translated(self, pieces: Sequence[tuple[Utterance, Direction]]) -> list[Hypothesis]:
+        """A hypothesis for each piece; those with the same direction are translated together."""
+        results: dict[int, Hypothesis] = {}
+        size = self._batch_size
+
+        def ask(chosen: Sequence[int], direction: Direction) -> None:
+            for first in range(0, len(chosen), size):
+                some = chosen[first : first + size]
+                heard = self.generate([pieces[i][0] for i in some], direction)
+                results.update(zip(some, heard, strict=True))
+
+        for direction in dict.fromkeys(direction for _, direction in pieces):
+            ask([i for i, (_, d) in enumerate(pieces) if d is direction], direction)
+        if self._asked is not Direction.AUTO:
+            return [results[i] for i in range(len(pieces))]
+        expected = self._latest
+        for i, (_, direction) in enumerate(pieces):
+            named = results[i].direction
+            # In a piece without a language of its own, one doubtful name must not turn the talk.
+            if direction is Direction.AUTO and Direction.AUTO not in (named, expected):
+                if named is not expected and not self.stopped:
+                    ask([i], expected)
+            elif named is not Direction.AUTO:
+                expected = named
+        return [results[i] for i in range(len(pieces))]
+
+    def _voted(self, utterances: Sequence[Utterance]) -> list[Vote]:
+        """What the model names for each region, by its beginning; AUTO once cancelled."""
+        pairs = [(x, Span(a, min(b, a + _TOLD))) for x in utterances for a, b in x.regions]
+        unknown = {span: owner for owner, span in pairs if span not in self._votes}
+        spans = list(unknown)
+        for first in range(0, len(spans), self._batch_size):
+            asked = spans[first : first + self._batch_size]
+            if self.stopped:
+                break
+            request = Request(
+                [_part(unknown[span], (span,)).samples for span in asked],
+                context=self._context,
+                cancelled=self._cancelled,
+                only_direction=True,
+            )
+            for span, heard in zip(asked, self._engine.generate(request), strict=True):
+                seconds = (span.end - span.start) / SAMPLE_RATE
+                self._votes[span] = Vote(heard.direction, heard.mean_logprob, seconds)
+        nothing = Vote(Direction.AUTO, 0.0, 0.0)
+        return [self._votes.get(span, nothing) for _, span in pairs]
+
+    def _retry(
+        self, utterance: Utterance, direction: Direction
+    ) -> list[tuple[Utterance, Hypothesis]]:
+        """Once more, in shorter segments and with repetition made costly; nothing if as spoilt."""
+        start, end = utterance.span
+        parts = [utterance]
+        half = (end - start) / SAMPLE_RATE / 2
+        if half >= _RETRY_SHORTEST / 2:
+            policy = replace(self._policy, longest=half, wanted=(0.0, half))
+            found = find_segments(utterance.samples, policy)
+            moved = [tuple(Span(start + a, start + b) for a, b in regions) for regions in found]
+            parts = [_part(utterance, regions) for regions in moved] or parts
+        again = self.generate(parts, direction, _RETRY_PENALTY)
+        if any(hypothesis.flags & RETRY_FLAGS for hypothesis in again):
+            return []
+        return list(zip(parts, again, strict=True))
+
+
+def _part(utterance: Utterance, regions: tuple[Span, ...]) -> Utterance:
+    """Some of the regions of an utterance, as one of its own."""
+    begin = utterance.span.start
+    return Utterance(
+        regions, cut(utterance.samples, [Span(a - begin, b - begin) for a, b in regions])
+    )
 
 
 def _samples(source: Source, options: Options) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return source
     return load_audio(source, options.get("max_seconds", MAX_SECONDS))
-
-
-def _confident_direction(hypotheses: Sequence[Hypothesis]) -> Direction:
-    """The direction the model named for the first segment it was sure of, else AUTO."""
-    for hypothesis in hypotheses:
-        if hypothesis.direction is not Direction.AUTO and not hypothesis.flags:
-            return hypothesis.direction
-    return Direction.AUTO
 
 
 def common_direction(segments: Sequence[Segment], asked: Direction) -> Direction:

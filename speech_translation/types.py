@@ -62,6 +62,8 @@ class Flag(StrEnum):
     WRONG_SCRIPT = "wrong_script"
     LOW_CONFIDENCE = "low_confidence"
     TERMS_ECHOED = "terms_echoed"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
 
 
 Flags = frozenset[Flag]
@@ -97,7 +99,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One translated stretch of a recording."""
+    """One translated stretch of a recording: a sentence or a few of them."""
 
     start: Seconds
     end: Seconds
@@ -106,6 +108,8 @@ class Segment:
     flags: Flags = frozenset()
     tokens: int = 0
     mean_logprob: float = 0.0
+    regions: tuple[tuple[Seconds, Seconds], ...] = ()
+    """Where somebody speaks in it; none for one that is speech from its start to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +124,14 @@ class Translation:
 
     @property
     def text(self) -> str:
-        """All segments as one text: English joins with a space, Japanese with nothing."""
-        text = ""
+        """All segments as one text: Japanese joins Japanese with nothing, the rest with a space."""
+        text, before = "", Direction.AUTO
         for segment in self.segments:
             if not segment.text:
                 continue
-            joint = " " if text and segment.direction is not Direction.EN_JA else ""
-            text += joint + segment.text
+            japanese = segment.direction is before is Direction.EN_JA
+            text += ("" if japanese or not text else " ") + segment.text
+            before = segment.direction
         return text
 
     @property

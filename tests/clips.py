@@ -29,3 +29,12 @@ def without_pauses(samples: np.ndarray) -> np.ndarray:
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     loud = np.sqrt((frames**2).mean(1)) > 0.03 * np.abs(samples).max()
     return frames[loud].ravel()
+
+
+TWO_LANGUAGES = ("en_1", "en_2", "ja_1", "ja_2", "en_2", "ja_1")
+
+
+def two_languages() -> np.ndarray:
+    """Six sentences in one recording, in the languages of `TWO_LANGUAGES`."""
+    pause = np.zeros(8_000, np.float32)
+    return np.concatenate([part for name in TWO_LANGUAGES for part in (clip(name), pause)])

@@ -25,9 +25,9 @@ ROOMS = {
 
 # Storeys of the library, from the ground up: a module imports from its own storey or from below.
 STOREYS = [
-    {"types", "errors", "text", "files"},
-    {"audio", "segments"},
-    {"engine", "captions", "manifest"},
+    {"types", "errors", "languages", "text", "files"},
+    {"audio", "detector", "segments"},
+    {"engine", "captions", "cues", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},
     {"console"},

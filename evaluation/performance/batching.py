@@ -19,7 +19,7 @@ import numpy as np
 
 from speech_translation.audio import load_audio
 from speech_translation.engine import PHRASEBOOK, Engine, Request, load_engine
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import POLICIES, cut, find_segments
 from speech_translation.types import Direction, Seconds
 
 SIZES = (1, 2, 4, 8)
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(argv)
     samples = load_audio(options.recording)
-    segments = [cut(samples, span) for span in find_segments(samples)]
+    segments = [cut(samples, x) for x in find_segments(samples, POLICIES["pause"])]
     engine = load_engine(options.model, options.device, precision=options.precision)
     print(f"{engine.description}, {len(segments)} segments", file=sys.stderr)
     engine.generate(Request(segments[:1], Direction.AUTO))  # warm

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech_translation.audio import load_audio
+from speech_translation.detector import Samples
 from speech_translation.engine import PHRASEBOOK, Engine, Request, load_engine
 from speech_translation.live import LiveTranslator
-from speech_translation.segments import Samples
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds, Segment
 
 MICROPHONE_RATE = 48_000
+_SILENCE = 2 * SAMPLE_RATE  # enough for the last sentence to be over
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,18 @@ class LiveDelays:
     """What one recording gave."""
 
     delays: Sequence[Seconds]
-    """Of each caption, in order."""
+    """From the end of each sentence to its fixed caption, in order."""
+    first_words: Sequence[Seconds]
+    """From the beginning of each sentence to the first words of its line."""
     listening: float
     """Resampling and speech detection, in seconds of computing per second of audio."""
 
 
 def measure(samples: Samples, engine: Engine, chunk: Seconds = 0.5) -> LiveDelays:
-    """Play `samples`, float32 (n,) at 16 kHz, and a second of silence, in chunks of `chunk` s."""
+    """Play `samples`, float32 (n,) at 16 kHz, and silence, in chunks of `chunk` s."""
     import soxr
 
-    samples = np.pad(samples, (0, SAMPLE_RATE))
+    samples = np.pad(samples, (0, _SILENCE))
     sound = soxr.resample(samples, SAMPLE_RATE, MICROPHONE_RATE)
     sound = (sound.clip(-1, 1) * 32767).astype(np.int16)
     size = round(chunk * MICROPHONE_RATE)
@@ -52,14 +55,23 @@ def measure(samples: Samples, engine: Engine, chunk: Seconds = 0.5) -> LiveDelay
     clock = _Clock()
     translator = LiveTranslator(timed, clock=clock)
     delays: list[Seconds] = []
+    first_words: list[Seconds] = []
+    shown: Seconds | None = None  # when the line under way first had words
     for start in range(0, len(sound), size):
         piece = sound[start : start + size]
         clock.wait_until((start + len(piece)) / MICROPHONE_RATE)
         translator.push(piece, MICROPHONE_RATE)
         now = clock()
-        delays += [now - _sound_end(s, samples) for s in translator.segments[len(delays) :]]
+        for segment in translator.segments[len(delays) :]:
+            delays.append(now - _sound_end(segment, samples))
+            first_words.append((shown or now) - segment.start)
+            shown = None
+        if shown is None and translator.settled + translator.tentative:
+            shown = now
     figures = translator.translation()
-    return LiveDelays(delays, (figures.compute_seconds - timed.seconds) / figures.duration)
+    return LiveDelays(
+        delays, first_words, (figures.compute_seconds - timed.seconds) / figures.duration
+    )
 
 
 class _Clock:
@@ -117,12 +129,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Request([np.zeros(SAMPLE_RATE, np.float32)], Direction.AUTO)
     )  # the first is slower
     print(f"{engine.description}, chunks of {options.chunk:g} s at {MICROPHONE_RATE} Hz")
-    print("recording  captions  median  max  resampling and detection")
+    print("recording  captions  fixed: median  max  first words: median  max  listening")
     for recording in options.recordings:
         result = measure(load_audio(recording), engine, options.chunk)
         print(
             f"{recording}  {len(result.delays)}  {statistics.median(result.delays):.2f} s  "
-            f"{max(result.delays):.2f} s  {result.listening:.2%} of real time"
+            f"{max(result.delays):.2f} s  {statistics.median(result.first_words):.2f} s  "
+            f"{max(result.first_words):.2f} s  {result.listening:.2%} of real time"
         )
     return 0
 

@@ -40,6 +40,10 @@ class Request:
     on_text: OnText | None = None
     cancelled: Cancelled | None = None
 
+    only_direction: bool = False
+    """Say only which direction the model names: the texts stay empty, `mean_logprob` is that of the
+    name. It costs a prompt, and no reply."""
+
     @property
     def abandoned(self) -> bool:
         """Whether the caller has given up."""

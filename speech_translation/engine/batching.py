@@ -25,12 +25,17 @@ class _Call:
 
     def goes_with(self, other: _Call) -> bool:
         """Whether one generation can serve both."""
-        mine, theirs = self.request, other.request
-        return (mine.direction, mine.context, mine.repetition_penalty) == (
-            theirs.direction,
-            theirs.context,
-            theirs.repetition_penalty,
-        )
+        return _kind(self.request) == _kind(other.request)
+
+
+def _kind(request: Request) -> tuple[object, ...]:
+    """What all segments of a generation have in common."""
+    return (
+        request.direction,
+        request.context,
+        request.repetition_penalty,
+        request.only_direction,
+    )
 
 
 class SharedEngine:

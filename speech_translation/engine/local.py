@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,13 @@ class LocalEngine:
         pad = config.pad_token_id
         self._pad: int = tokenizer.pad_token_id if pad is None else pad
         self._tag_end: int = tokenizer.convert_tokens_to_ids(ASR_TEXT)
+        self._names = {
+            direction: tokenizer.encode(
+                f"language {direction.target.tag}", add_special_tokens=False
+            )
+            for direction in (Direction.EN_JA, Direction.JA_EN)
+            if direction.target
+        }
         self._low_confidence: float = getattr(
             config, "low_confidence_logprob", LOW_CONFIDENCE_LOGPROB
         )
@@ -69,7 +77,7 @@ class LocalEngine:
         batch = request.batch
         try:
             with self._lock:
-                return self._generate(request)
+                return self._named(request) if request.only_direction else self._generate(request)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise EngineError(f"The model failed on {self.asr.device}: {error}") from error
@@ -132,6 +140,26 @@ class LocalEngine:
             use_cache=True,
         )
 
+    def _named(self, request: Request) -> list[Hypothesis]:
+        """What the reply would name as its language, without the reply."""
+        import torch
+
+        names = self._names
+        pairs = zip(*names.values(), strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        begun = self.asr.processor.tokenizer.decode(names[Direction.EN_JA][:shared])
+        inputs = self._inputs(replace(request, direction=Direction.AUTO), begun)
+        with torch.inference_mode():
+            logits = self.asr.model.thinker(**inputs, use_cache=False).logits[:, -1]
+        logprobs = logits.float().log_softmax(-1)
+        likely = {direction: ids[shared] for direction, ids in names.items()}
+        by_token = {token: direction for direction, token in likely.items()}
+        best = logprobs.max(-1)
+        return [
+            Hypothesis("", by_token.get(token, Direction.AUTO), 0, logprob)
+            for token, logprob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
     def _generate(self, request: Request) -> list[Hypothesis]:
         import torch
 
@@ -171,8 +199,10 @@ class LocalEngine:
             for reply, row, budget in zip(replies, logprobs, budgets, strict=True)
         ]
 
-    def _inputs(self, request: Request) -> dict[str, torch.Tensor]:
+    def _inputs(self, request: Request, begun: str = "") -> dict[str, torch.Tensor]:
         """Prompt ids (batch, tokens), padded on the left; features (batch, 128, frames).
+
+        `begun` is the beginning of the reply, for the model to go on from.
 
         Features are computed clip by clip: in a batch the processor pads the audio first, and the
         last frame of a clip would depend on its neighbours.
@@ -194,6 +224,7 @@ class LocalEngine:
         prompt = prompt_text(
             self.asr, strip_control_tokens(request.context), target.tag if target else None
         )
+        prompt += begun
         prompts = processor.replace_multimodal_special_tokens(
             [prompt] * len(batch), iter(audio_tokens(frames).tolist())
         )

@@ -45,6 +45,8 @@ FIRST_PAUSE: Seconds = 0.25  # doubled from try to try, and up to as much again 
 SHUNNED: Seconds = 5.0  # for so long a server that failed is asked only if all did
 BUSY = {429, 500, 502, 503, 504}
 
+_TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
+
 T = TypeVar("T")
 
 
@@ -93,7 +95,9 @@ class _Question:
         return {
             "temperature": 0,
             "repetition_penalty": self.request.repetition_penalty,
-            "max_completion_tokens": token_budget(len(self.samples)),
+            "max_completion_tokens": (
+                _TAG_TOKENS if self.request.only_direction else token_budget(len(self.samples))
+            ),
         }
 
     def wav(self) -> bytes:
@@ -326,6 +330,11 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
             break  # the connection is closed, and vLLM ends the generation
     language, text = parse_reply(reply)
     direction = Direction.to(language) if language else Direction.AUTO
+    if question.request.only_direction:
+        scores = [score for _, score in logprobs[: _TAG_TOKENS - 1] if math.isfinite(score)]
+        # A server that tells no probability is believed where it says the same twice.
+        named = sum(scores) if scores else math.log(0.99)
+        return Hypothesis("", direction, tokens, named)
     names = [token for token, _ in logprobs]
     start = names.index(ASR_TEXT) + 1 if ASR_TEXT in names else 0
     scores = [score for _, score in logprobs[start:] if math.isfinite(score)]

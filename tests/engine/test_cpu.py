@@ -21,7 +21,7 @@ from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowEmbedding, Nar
 from speech_translation.engine.generation import LastPosition, key_value_cache
 from speech_translation.engine.local import LocalEngine
 from speech_translation.errors import ModelError
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import POLICIES, cut, find_segments
 from speech_translation.types import Direction
 
 
@@ -147,7 +147,7 @@ def test_exact_says_what_qwen_asr_says_in_float32(bfloat16: Path, language: str)
     same = LocalEngine(stock, "stock", "float32", 1)
     samples = clip(f"{language}_long")
     whole = samples[: 20 * 16_000]  # three windows of the encoder
-    clips = [*(cut(samples, span) for span in find_segments(samples)[:8]), whole]
+    clips = [*(cut(samples, span) for span in find_segments(samples, POLICIES["pause"])[:8]), whole]
     for asked in (DIRECTIONS[language], Direction.AUTO):
         together = [
             *exact.generate(Request(clips[:-1], asked)),
@@ -169,7 +169,7 @@ def test_int8_translates_the_bundled_clips_alike(bfloat16: Path, name: str) -> N
     for model in ("phrasebook", bfloat16):
         engine = local(model, "int8")
         assert engine.description.endswith("in int8")
-        clips = [cut(samples, span) for span in find_segments(samples)]
+        clips = [cut(samples, span) for span in find_segments(samples, POLICIES["pause"])]
         texts = [engine.generate(Request([sound], DIRECTIONS[name[:2]]))[0].text for sound in clips]
         joined = "".join(texts) if name.startswith("en") else " ".join(texts)
         assert joined == reference(name)

@@ -20,7 +20,7 @@ from speech_translation.engine import load as loading
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.engine.local import LocalEngine
 from speech_translation.errors import EngineError, ModelError
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import POLICIES, cut, find_segments
 from speech_translation.types import Direction, Flag
 
 
@@ -35,7 +35,7 @@ def engine() -> LocalEngine:
 def utterances(language: str) -> list[np.ndarray]:
     """The first eight sentences of a talk."""
     samples = clip(f"{language}_long")
-    return [cut(samples, span) for span in find_segments(samples)[:8]]
+    return [cut(samples, span) for span in find_segments(samples, POLICIES["pause"])[:8]]
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -59,6 +59,20 @@ def test_automatic_direction_gives_the_same_translation(engine: LocalEngine, lan
     for a, b in zip(free, forced, strict=True):
         assert a.mean_logprob == pytest.approx(b.mean_logprob, abs=1e-3)
         assert a.flags == b.flags
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_direction_alone_is_what_the_reply_would_name(
+    engine: LocalEngine, language: str
+) -> None:
+    clips = utterances(language)
+    named = engine.generate(Request(clips, only_direction=True))
+    assert [h.direction for h in named] == [DIRECTIONS[language]] * len(clips)
+    assert {h.text for h in named} == {""}
+    assert all(-0.1 < h.mean_logprob < 0 for h in named)
+    noise = np.random.default_rng(0).standard_normal(16_000, np.float32) * 0.1
+    (nothing,) = engine.generate(Request([noise], only_direction=True))
+    assert nothing.direction is Direction.AUTO
 
 
 def test_text_grows_while_it_is_generated(engine: LocalEngine) -> None:

@@ -165,6 +165,15 @@ def test_an_automatic_direction_is_the_one_the_model_names(serve: Callable[..., 
     assert engine.description.startswith("phrasebook on http://127.0.0.1:")
 
 
+def test_the_direction_alone_takes_no_more_than_the_tag(serve: Callable[..., Server]) -> None:
+    server = serve()
+    request = Request(clips(1), AUTO, only_direction=True)
+    (hypothesis,) = RemoteEngine([server.url]).generate(request)
+    assert (hypothesis.text, hypothesis.direction) == ("", EN_JA)
+    assert hypothesis.mean_logprob < 0
+    assert server.asked[0][1]["max_completion_tokens"] == 4
+
+
 def test_a_forced_direction_is_the_beginning_of_the_answer(serve: Callable[..., Server]) -> None:
     server = serve()
     engine = RemoteEngine([server.url])

@@ -202,6 +202,9 @@ def test_spelling_does_not_count_once_normalised() -> None:
         ("東京都庁前駅", JA, False),
         ("第二十三回全国高等学校野球選手権大会開会式", JA, False),
         ("NHKの放送です。", JA, False),
+        ("车站在大广场的左边，就在博物馆旁边。", JA, True),
+        ("車站在大廣場的左邊，就在博物館旁邊。", JA, True),
+        ("The crane lost a 羽 on its way to the river.", JA, True),
         ("1,200", JA, False),
         ("1,200", EN, False),
         ("Oui, à gauche.", EN, False),  # too short to tell

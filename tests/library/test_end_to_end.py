@@ -1,21 +1,39 @@
 """The main job on the embedded checkpoint: real files in, exact translations out."""
 
 import csv
+import json
+import os
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soxr
-from clips import CLIPS, DIRECTIONS, EXAMPLES, PEOPLE, clip, reference
+from clips import (
+    CLIPS,
+    DIRECTIONS,
+    EXAMPLES,
+    PEOPLE,
+    TWO_LANGUAGES,
+    clip,
+    reference,
+    two_languages,
+)
 from memory import growth
 from recordings import encoded, wav
 
 from examples import demo
+from phrasebook.held_out import TEST_SET, read_test_set
 from speech_translation import Flag, cli, find_segments, load_engine, translate
+from speech_translation.audio import EXTENSIONS
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
-from speech_translation.types import SAMPLE_RATE
+from speech_translation.live import LiveTranslator
+from speech_translation.segments import POLICIES
+from speech_translation.types import SAMPLE_RATE, Direction, Language, Segment, Translation
+
+SENTENCES = [name for name in CLIPS if not name.endswith("talk")]
+"""Clips whose speakers pause after each sentence and nowhere else."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,15 +118,15 @@ def utterances(language: str) -> list[tuple[np.ndarray, str]]:
     The long clips state their sentences in clips.tsv; silence between them is digital zero.
     """
     pieces = []
-    for name in (c for c in CLIPS if c.startswith(language)):
+    for name in (c for c in SENTENCES if c.startswith(language)):
         samples = clip(name)
         loud = np.flatnonzero(samples)
         for run in np.split(loud, np.flatnonzero(np.diff(loud) > SAMPLE_RATE // 2) + 1):
             pieces.append(samples[run[0] : run[-1] + 1])
     with (EXAMPLES / "clips.tsv").open(encoding="utf-8", newline="") as table:
         rows = [r for r in csv.DictReader(table, delimiter="\t") if r["file"].startswith(language)]
-    by_file = {name: [r for r in rows if r["file"] == f"{name}.flac"] for name in CLIPS}
-    texts = [r["translation"] for name in CLIPS for r in by_file[name]]
+    by_file = {name: [r for r in rows if r["file"] == f"{name}.flac"] for name in SENTENCES}
+    texts = [r["translation"] for name in SENTENCES for r in by_file[name]]
     assert len(pieces) == len(texts)
     return list(zip(pieces, texts, strict=True))
 
@@ -134,12 +152,83 @@ def test_ten_minutes_keep_every_sentence_in_its_place(language: str) -> None:
     with growth() as memory:
         translation = translate(recording, engine, DIRECTIONS[language])
 
-    assert [segment.text for segment in translation.segments] == [text for _, _, text in truth]
-    for segment, (start, end, _) in zip(translation.segments, truth, strict=True):
-        assert segment.start == pytest.approx(start, abs=0.3)
-        assert segment.end == pytest.approx(end, abs=0.3)
-    assert all(a.end <= b.start for a, b in pairwise(translation.segments))
+    said = [Segment(start, end, text, DIRECTIONS[language]) for start, end, text in truth]
+    assert translation.text == Translation(said, DIRECTIONS[language], 0.0).text
+    regions = [region for segment in translation.segments for region in segment.regions]
+    assert all(a[1] <= b[0] for a, b in pairwise(regions))
+    for start, end, _ in truth:
+        inside = [region for region in regions if region[0] < end and region[1] > start]
+        assert inside[0][0] == pytest.approx(start, abs=0.3)
+        assert inside[-1][1] == pytest.approx(end, abs=0.3)
     assert memory.peak < 150 * 2**20
+
+
+SAID = [(DIRECTIONS[name[:2]], reference(name)) for name in TWO_LANGUAGES]
+
+
+def test_each_sentence_of_two_languages_is_translated() -> None:
+    translation = translate(two_languages(), load_engine("phrasebook", "cpu"))
+    said = [Segment(0.0, 1.0, text, direction) for direction, text in SAID]
+    runs = [list(run) for _, run in groupby(said, lambda segment: segment.direction)]
+    assert [(segment.direction, segment.text) for segment in translation.segments] == [
+        (run[0].direction, Translation(run, run[0].direction, 1.0).text) for run in runs
+    ]
+    assert translation.direction is Direction.AUTO
+    assert not translation.flags
+
+
+def test_the_command_line_takes_two_languages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "both.wav"
+    path.write_bytes(wav(two_languages(), SAMPLE_RATE))
+    assert (
+        cli.main([str(path), "--model", "phrasebook", "--device", "cpu", "--format", "json"]) == 0
+    )
+    data = json.loads(capsys.readouterr().out)
+    assert [segment["direction"] for segment in data["segments"]] == ["en2ja", "ja2en"] * 2
+    assert all(text in data["text"] for _, text in SAID)
+
+
+def test_live_captions_take_two_languages() -> None:
+    translator = LiveTranslator(load_engine("phrasebook", "cpu"))
+    sound = two_languages()
+    for start in range(0, len(sound), SAMPLE_RATE // 2):
+        translator.push(sound[start : start + SAMPLE_RATE // 2], SAMPLE_RATE)
+    translator.finish()
+    assert [(segment.direction, segment.text) for segment in translator.segments] == SAID
+
+
+def flips(translation: Translation) -> int:
+    """How often the direction changes from one segment to the next."""
+    named = [segment.direction for segment in translation.segments]
+    return sum(a is not b for a, b in pairwise(x for x in named if x is not Direction.AUTO))
+
+
+@pytest.mark.slow
+def test_a_recording_in_one_language_never_flips() -> None:
+    engine = load_engine("phrasebook", "cpu")
+    rng = np.random.default_rng(0)
+    count = 0
+    for language in Language:
+        clips = [clip for clip in read_test_set(TEST_SET) if clip.language is language]
+        parts: list[np.ndarray] = []
+        for spoken in clips[:180]:
+            pause = np.zeros(rng.integers(SAMPLE_RATE // 2, 2 * SAMPLE_RATE), np.float32)
+            parts += [spoken.samples.astype(np.float32) / 32768, pause]
+        talk = translate(np.concatenate(parts), engine, policy=POLICIES["pause"])
+        assert {segment.direction for segment in talk.segments} == {Direction.of(language)}
+        count += len(talk.segments)
+    assert count >= 300
+    people = [*PEOPLE, *people_elsewhere()]
+    assert [path.name for path in people if flips(translate(path, engine))] == []
+
+
+def people_elsewhere() -> list[Path]:
+    """Recordings of people that SPEECH_HUMAN names, if it does."""
+    folder = os.environ.get("SPEECH_HUMAN")
+    found = Path(folder).rglob("*") if folder else ()
+    return sorted(path for path in found if path.suffix in EXTENSIONS)
 
 
 def test_english_outside_the_phrasebook_is_flagged() -> None:

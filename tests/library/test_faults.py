@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import soundfile
 from clips import EXAMPLES, ROOT, reference
@@ -48,7 +49,7 @@ def test_sigterm_lets_a_short_request_finish(tmp_path: Path) -> None:
     speech = load_audio(EXAMPLES / "en_two_sentences.flac")
     with soundfile.SoundFile(short, "w", SAMPLE_RATE, 1) as file:
         for _ in range(4):
-            file.write(speech)
+            file.write(np.pad(speech, (0, 3 * SAMPLE_RATE)))  # a segment of its own
     with running_space() as space:
         client = Client(space.url, verbose=False)
         job = submit(client, short)

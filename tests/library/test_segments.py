@@ -5,7 +5,7 @@ import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -14,15 +14,18 @@ from clips import PEOPLE, ROOT, clip, without_pauses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech_translation import segments
+from speech_translation import detector
 from speech_translation.audio import load_audio
+from speech_translation.detector import speech_probabilities
 from speech_translation.segments import (
+    POLICIES,
+    Policy,
     SpeechStream,
     Utterance,
     cut,
     find_segments,
-    spans_of,
-    speech_probabilities,
+    segments_of,
+    span_of,
 )
 from speech_translation.types import Span
 
@@ -86,7 +89,17 @@ def test_what_is_not_speech_gives_no_span(name: str) -> None:
     assert find_segments(noises()[name].astype(np.float32)) == []
 
 
-@pytest.mark.parametrize("gap", [0.9, 2.0])
+def spans(samples: np.ndarray, policy: Policy = POLICIES["sentence"]) -> list[Span]:
+    """The segments, each from its first region to its last."""
+    return [span_of(regions) for regions in find_segments(samples, policy)]
+
+
+def limited(seconds: float) -> Policy:
+    """Segments of at most so many seconds, as long as they can be."""
+    return Policy(longest=seconds, wanted=(seconds / 3, seconds))
+
+
+@pytest.mark.parametrize("gap", [0.9, 2.0, 4.0])
 def test_every_clip_of_a_recording_is_found_where_it_is(clips: Clips, gap: float) -> None:
     parts, truth, at = [silence(gap)], [], gap
     for whole in (clips.english[0], *clips.japanese, clips.english[0]):
@@ -94,75 +107,128 @@ def test_every_clip_of_a_recording_is_found_where_it_is(clips: Clips, gap: float
         truth.append((at, at + len(part) / RATE))
         parts += [part, silence(gap)]
         at += len(part) / RATE + gap
-    spans = [span.seconds for span in find_segments(np.concatenate(parts))]
+    segments = find_segments(np.concatenate(parts))
+    regions = [region.seconds for segment in segments for region in segment]
     for start, end in truth:
-        inside = [span for span in spans if span[1] > start and span[0] < end]
+        inside = [region for region in regions if region[1] > start and region[0] < end]
         assert inside, (start, end)
         assert inside[0][0] == pytest.approx(start, abs=0.3)
         assert inside[-1][1] == pytest.approx(end, abs=0.3)
-    assert len(spans) <= len(truth) + 2  # a speaker's own long pause may divide a clip
+    if gap > 3:  # long enough to be a change of subject
+        assert len(segments) == len(truth)
+    assert len(find_segments(np.concatenate(parts), POLICIES["pause"])) >= len(truth)
 
 
-@pytest.mark.parametrize("max_seconds", [1.0, 2.5, 7.3, 30.0])
-def test_cutting_loses_and_doubles_nothing(clips: Clips, max_seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1.0, 2.5, 7.3, 30.0])
+def test_cutting_loses_and_doubles_nothing(clips: Clips, seconds: float) -> None:
     speech = np.concatenate([*map(without_pauses, clips.all * 3), silence(2)])
-    whole = find_segments(speech, max_seconds=1e6)
-    pieces = find_segments(speech, max_seconds)
-    longest = int(max_seconds * RATE)
-    assert max(end - start for start, end in whole) > longest
+    probabilities = speech_probabilities(speech)
+    pieces = spans(speech, limited(seconds))
+    longest = int(seconds * RATE)
+    assert len(pieces) > len(speech) / longest / 2
     assert all(end - start <= longest for start, end in pieces)
-    merged: list[Span] = []
-    for piece in pieces:
-        if merged and piece.start == merged[-1].end:
-            merged[-1] = Span(merged[-1].start, piece.end)
-            assert piece.end - piece.start >= longest // 3 - 1  # no tiny leftover
-        else:
-            merged.append(piece)
-    assert merged == whole
+    covered = np.zeros(len(speech), int)
+    for start, end in pieces:
+        covered[start:end] += 1
+    assert covered.max() == 1
+    surely = np.repeat(probabilities >= 0.5, 512)[: len(speech)]
+    assert (covered[surely] == 0).mean() < 0.01  # what is left out is in no stretch of speech
 
 
-def test_a_long_utterance_is_cut_in_its_pause(clips: Clips) -> None:
-    # A pause of 0.25 s does not end an utterance; this one lies in the last third of 10 s.
+def test_a_pause_inside_of_a_sentence_does_not_cut(clips: Clips) -> None:
     voice = without_pauses(clips.english[0])
-    first, second = voice[: 4 * RATE], voice[RATE : 3 * RATE]
-    recording = np.concatenate([first, first, silence(0.25), second, first])
-    start, end = 8.0, 8.25
-    spans = find_segments(recording, 10.0)
-    assert len(spans) == 2
-    assert start <= spans[0].seconds[1] <= end
+    recording = np.concatenate([voice[: 2 * RATE], silence(1.6), voice[: 3 * RATE]])
+    ((first, second),) = find_segments(recording)
+    assert second.start - first.end == pytest.approx(1.6 * RATE, abs=0.3 * RATE)
+    assert len(find_segments(recording, POLICIES["pause"])) == 2
+    assert len(find_segments(recording, POLICIES["whole"])) == 1
+
+
+def test_what_is_too_long_is_cut_in_its_longest_pauses(clips: Clips) -> None:
+    voice = np.resize(without_pauses(clips.english[0]), 9 * RATE)
+    pauses = (0.4, 1.2, 0.4, 1.2, 0.4)  # the longer ones make segments of 19 s
+    parts = [part for pause in pauses for part in (voice, silence(pause))]
+    recording = np.concatenate([*parts, voice])
+    cuts = [span.end / RATE for span in spans(recording)[:-1]]
+    assert cuts == pytest.approx([18.6, 38.2], abs=0.4)
 
 
 def test_without_a_pause_the_quietest_point_is_taken() -> None:
     # To the detector all of it is speech; the level falls at 8.6 s only.
     sound = np.full(12 * RATE, 0.5, np.float32)
     sound[round(8.5 * RATE) : round(8.7 * RATE)] = 0.01
-    first, _ = spans_of(np.ones(len(sound) // 512, np.float32), sound, 10.0)
-    assert first.seconds[1] == pytest.approx(8.6, abs=0.06)
+    sound *= 1 + np.random.default_rng(0).random(len(sound), np.float32) / 10
+    probabilities = np.ones(len(sound) // 512, np.float32)
+    probabilities[round(8.5 * RATE / 512) : round(8.7 * RATE / 512)] = 0.6
+    first, _ = segments_of(probabilities, sound, Policy(longest=10, wanted=(2, 10)))
+    assert span_of(first).seconds[1] == pytest.approx(8.6, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"longest": 0.5},
+        {"longest": 31.0},
+        {"wanted": (20.0, 8.0)},
+        {"wanted": (-1.0, 8.0)},
+        {"longest": 15.0},  # less than what is wanted
+        {"ends": 0.0},
+        {"breath": float("nan")},
+        {"short_cost": -1.0},
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Policy(**wrong)
+
+
+def test_an_hour_of_talk_without_a_pause_is_cut_and_nothing_lost() -> None:
+    sound = np.tile(without_pauses(load_audio(PEOPLE[0])), 1000)[: 3600 * RATE]
+    segments = segments_of(np.ones(len(sound) // 512, np.float32), sound)
+    found = [span_of(regions) for regions in segments]
+    assert all(8 * RATE <= end - start <= 30 * RATE for start, end in found)
+    assert (found[0].start, found[-1].end) == (0, len(sound) // 512 * 512)
+    assert all(a.end == b.start for a, b in itertools.pairwise(found))
+
+
+def test_one_word_a_minute_is_a_segment_each(clips: Clips) -> None:
+    word = trimmed(clips.english[1])[: RATE // 2]
+    sound = np.concatenate([part for _ in range(5) for part in (silence(60), word)])
+    for name, policy in POLICIES.items():
+        found = spans(sound, policy)
+        assert all(end - start <= 30 * RATE for start, end in found), name
+        assert len(found) == 5, name
+
+
+def test_speech_over_music_and_two_people_at_once_are_heard(clips: Clips) -> None:
+    voice, other = trimmed(clips.english[0]), trimmed(clips.japanese[0])
+    music = np.resize(noises()["chords"].astype(np.float32), len(voice)) * 0.2
+    both = voice[: min(len(voice), len(other))] + other[: len(voice)]
+    for sound in (voice + music, both):
+        (segment,) = find_segments(np.concatenate([silence(2), sound, silence(2)]))
+        start, end = span_of(segment).seconds
+        assert start == pytest.approx(2, abs=0.4)
+        assert end == pytest.approx(2 + len(sound) / RATE, abs=0.4)
 
 
 def test_soft_onsets_are_kept_within_the_recording(clips: Clips) -> None:
     voice = trimmed(clips.japanese[0])
-    spans = find_segments(np.concatenate([silence(1), voice, silence(1)]))
-    assert spans[0].start <= RATE
-    assert spans[-1].end >= RATE + len(voice)
-    alone = find_segments(voice)
+    found = spans(np.concatenate([silence(1), voice, silence(1)]))
+    assert found[0].start <= RATE
+    assert found[-1].end >= RATE + len(voice)
+    alone = spans(voice)
     assert alone[0].start == 0
     assert alone[-1].end <= len(voice)
 
 
 def test_short_speech_is_padded_to_half_a_second() -> None:
     samples = np.arange(1, RATE + 1, dtype=np.float32)
-    piece = cut(samples, Span(100, 2_100))
+    piece = cut(samples, [Span(100, 1_000), Span(1_500, 2_100)])
     assert piece.shape == (8_000,)
     assert piece.dtype == np.float32
     np.testing.assert_array_equal(piece[:2_000], samples[100:2_100])
     assert not piece[2_000:].any()
-    np.testing.assert_array_equal(cut(samples, Span(0, RATE)), samples)
-
-
-def test_a_limit_below_one_second_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        find_segments(silence(1), 0.5)
+    np.testing.assert_array_equal(cut(samples, [Span(0, RATE)]), samples)
 
 
 def test_the_detector_hears_a_long_recording_as_in_one_call(clips: Clips) -> None:
@@ -180,9 +246,11 @@ def test_the_detector_hears_a_long_recording_as_in_one_call(clips: Clips) -> Non
     np.testing.assert_allclose(speech_probabilities(sound), in_one_call, atol=1e-6)
 
 
-def streamed(samples: np.ndarray, sizes: Iterator[int], longest: float = 30.0) -> list[Utterance]:
+def streamed(
+    samples: np.ndarray, sizes: Iterator[int], policy: Policy = POLICIES["sentence"]
+) -> list[Utterance]:
     """What a stream gives for `samples` in chunks of these sizes."""
-    stream = SpeechStream(longest)
+    stream = SpeechStream(policy)
     return streamed_into(stream, samples, sizes) + stream.finish()
 
 
@@ -199,15 +267,16 @@ def streamed_into(
 
 
 @pytest.mark.parametrize("size", [1, 37, 512, 8_000, 48_000, 10**9])
-def test_a_stream_gives_the_spans_of_the_whole(clips: Clips, size: int) -> None:
+@pytest.mark.parametrize("name", ["sentence", "pause"])
+def test_a_stream_gives_the_segments_of_the_whole(clips: Clips, size: int, name: str) -> None:
     sound = clips.japanese[1][: 2 * RATE]
     if size > 100:
-        parts = [silence(0.7), *clips.japanese, *clips.english]
-        sound = np.concatenate(parts)[: -2 * RATE]  # ends within a word
-    utterances = streamed(sound, itertools.repeat(size))
-    assert [utterance.span for utterance in utterances] == find_segments(sound)
-    for span, samples in utterances:
-        np.testing.assert_array_equal(samples, cut(sound, span))
+        parts = [silence(0.7), clips.japanese[0], silence(4), *clips.english, silence(1)]
+        sound = np.concatenate([*parts, silence(4), clips.japanese[1]])[: -2 * RATE]  # in a word
+    utterances = streamed(sound, itertools.repeat(size), POLICIES[name])
+    assert [utterance.regions for utterance in utterances] == find_segments(sound, POLICIES[name])
+    for regions, samples in utterances:
+        np.testing.assert_array_equal(samples, cut(sound, regions))
 
 
 @given(sizes=st.lists(st.integers(300, 3 * RATE), min_size=1))
@@ -215,14 +284,68 @@ def test_a_stream_gives_the_spans_of_the_whole(clips: Clips, size: int) -> None:
 def test_a_stream_cuts_alike_however_it_is_fed(sizes: list[int]) -> None:
     speech = np.concatenate([without_pauses(load_audio(path)) for path in PEOPLE])
     speech = np.concatenate([silence(1), speech[: 8 * RATE], silence(1)])
-    assert len(find_segments(speech)) == 1
-    utterances = streamed(speech, itertools.cycle(sizes), 2.0)
-    assert [u.span for u in utterances] == [u.span for u in streamed(speech, iter([10**9]), 2.0)]
+    (whole,) = spans(speech)
+    utterances = streamed(speech, itertools.cycle(sizes), limited(2.0))
+    at_once = streamed(speech, iter([10**9]), limited(2.0))
+    assert [u.regions for u in utterances] == [u.regions for u in at_once]
     assert len(utterances) > 3
-    assert all(2 / 3 * RATE - 1 <= end - start <= 2 * RATE for (start, end), _ in utterances)
-    assert all(a.span.end == b.span.start for a, b in itertools.pairwise(utterances))
-    (whole,) = find_segments(speech)
+    assert all(u.span.end - u.span.start <= 2 * RATE for u in utterances)
+    assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(utterances))
     assert (utterances[0].span.start, utterances[-1].span.end) == whole
+
+
+def test_a_stream_that_has_to_cut_does_so_in_the_pause() -> None:
+    # Speech to the detector, but for a short dip every five seconds, where the sound falls too.
+    sound = np.random.default_rng(0).standard_normal(70 * RATE).astype(np.float32) * 0.1
+    probabilities = np.ones(len(sound) // 512, np.float32)
+    for at in range(5, 70, 5):
+        probabilities[at * RATE // 512 : at * RATE // 512 + 3] = 0.1
+        sound[at * RATE : at * RATE + 1536] = 0
+    stream = SpeechStream()
+    stream._detector = Scripted(probabilities)  # type: ignore[assignment]
+    utterances = streamed_into(stream, sound, itertools.repeat(4_000)) + stream.finish()
+    assert len(utterances) >= 3
+    for utterance, following in itertools.pairwise(utterances):
+        middle = (utterance.span.end + following.span.start) / 2 / RATE
+        assert middle % 5 == pytest.approx(0.04, abs=0.06)
+        assert utterance.span.end <= following.span.start
+
+
+class Scripted:
+    """A detector that says what it was told."""
+
+    def __init__(self, probabilities: np.ndarray) -> None:
+        self.left = probabilities
+
+    def hear(self, samples: np.ndarray) -> np.ndarray:
+        count = -(-len(samples) // 512)
+        said, self.left = self.left[:count], self.left[count:]
+        return said
+
+
+def test_what_can_have_no_more_is_not_kept() -> None:
+    word = np.concatenate([trimmed(load_audio(PEOPLE[1]))[:RATE], silence(31)])
+    stream = SpeechStream(POLICIES["whole"])
+    assert len(streamed_into(stream, word, itertools.repeat(8_000))) == 1
+    assert stream.current is None
+
+
+def test_a_stream_gives_up_what_it_is_told_to(clips: Clips) -> None:
+    voice = trimmed(clips.english[0])
+    sound = np.concatenate([voice, silence(1), voice, silence(1), voice, silence(1)])
+    stream = SpeechStream()
+    assert stream.push(sound) == []
+    assert stream.current is not None
+    assert stream.pause == pytest.approx(1, abs=0.3)
+    end = len(voice) + RATE // 2
+    (first,) = stream.take(end)
+    assert first.span.end <= end
+    (rest,) = stream.take()
+    assert rest.span.start >= end
+    assert stream.current is None
+    assert stream.take() == stream.finish() == []
+    later = stream.push(np.concatenate([voice, silence(4)]))
+    assert later[0].span.start >= len(sound) - RATE
 
 
 def test_a_stream_keeps_only_the_utterance_under_way(clips: Clips) -> None:
@@ -236,11 +359,11 @@ def test_a_stream_keeps_only_the_utterance_under_way(clips: Clips) -> None:
     assert 0 <= start < end <= 2 * RATE
     np.testing.assert_array_equal(stream.current.samples, sound[start:end])
     stream.push(sound[2 * RATE :])
-    stream.push(silence(3))
+    stream.push(silence(4))
     assert stream.current is None
     tracemalloc.start()
     for _ in range(5):
-        streamed_into(stream, np.concatenate([sound, silence(3)]), itertools.repeat(RATE // 2))
+        streamed_into(stream, np.concatenate([sound, silence(4)]), itertools.repeat(RATE // 2))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < sound.nbytes / 2
@@ -256,14 +379,15 @@ def test_threads_share_one_detector_and_not_its_state(
         "InferenceSession",
         lambda *args, **options: loaded.append(args) or load(*args, **options),
     )
-    spec = importlib.util.spec_from_file_location("unused_segments", segments.__file__)
+    spec = importlib.util.spec_from_file_location("unused_detector", detector.__file__)
     assert spec is not None
     assert spec.loader is not None
     unused = importlib.util.module_from_spec(spec)  # as in a process that has heard nothing yet
     spec.loader.exec_module(unused)
-    alone = [find_segments(sound) for sound in clips.all]
+    alone = [speech_probabilities(sound).tolist() for sound in clips.all]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(unused.find_segments, clips.all * 3)) == alone * 3
+        heard = pool.map(unused.speech_probabilities, clips.all * 3)
+        assert [probabilities.tolist() for probabilities in heard] == alone * 3
     assert len(loaded) == 1
 
 
@@ -273,18 +397,25 @@ def test_the_detector_is_the_documented_file() -> None:
     assert hashlib.sha256(DETECTOR.read_bytes()).hexdigest() == documented[1]
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0]), st.integers(1, 900)), max_size=12))
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0]), st.integers(1, 900)), max_size=12),
+    st.sampled_from([*POLICIES.values(), limited(1.0), limited(5.0)]),
+)
 @settings(deadline=None, max_examples=50)
-def test_spans_cover_the_speech_in_order_and_none_is_over_30_seconds(
-    stretches: list[tuple[float, int]],
+def test_segments_cover_the_speech_in_order_and_none_is_too_long(
+    stretches: list[tuple[float, int]], policy: Policy
 ) -> None:
     probabilities = np.repeat([p for p, _ in stretches], [n for _, n in stretches])
     samples = np.random.default_rng(1).standard_normal(len(probabilities) * 512, np.float32)
-    spans = spans_of(probabilities, samples)
-    assert all(0 <= start < end <= min(len(samples), start + 30 * RATE) for start, end in spans)
-    assert all(a.end <= b.start for a, b in itertools.pairwise(spans))
+    segments = segments_of(probabilities, samples, policy)
+    found = [span_of(regions) for regions in segments]
+    longest = round(policy.longest * RATE)
+    assert all(0 <= start < end <= min(len(samples), start + longest) for start, end in found)
+    assert all(a.end <= b.start for a, b in itertools.pairwise(found))
+    regions = [region for segment in segments for region in segment]
+    assert all(a.start < a.end <= b.start for a, b in itertools.pairwise(regions))
     covered = np.zeros(len(samples), bool)
-    for start, end in spans:
+    for start, end in regions:
         covered[start:end] = True
     at = 0
     for probability, windows in stretches:

@@ -1,7 +1,17 @@
+import json
+from collections.abc import Iterator
+
 import pytest
+from clips import ROOT
 
 from speech_translation.engine.prompt import parse_reply, strip_control_tokens, token_budget
-from speech_translation.text import echoed, has_japanese, repeated, wrong_script
+from speech_translation.text import (
+    echoed,
+    has_japanese,
+    length_flags,
+    repeated,
+    wrong_script,
+)
 from speech_translation.types import Direction, Flag, Language, Segment, Translation
 
 
@@ -16,6 +26,27 @@ from speech_translation.types import Direction, Flag, Language, Segment, Transla
         ("150", Language.JAPANESE, False),
         ("3:30", Language.ENGLISH, False),
         ("", Language.JAPANESE, False),
+        # Chinese, simplified and traditional
+        ("车站在大广场的左边，就在博物馆旁边。", Language.JAPANESE, True),
+        ("谢谢。", Language.JAPANESE, True),
+        ("我们のデパート", Language.JAPANESE, True),
+        ("車站在大廣場的左邊，就在博物館旁邊。", Language.JAPANESE, True),
+        ("車站在大廣場的左邊就在博物館旁邊我要去那裡看看可以嗎", Language.JAPANESE, True),
+        ("车站在大广场的左边，就在博物馆旁边。", Language.ENGLISH, True),
+        # names, titles and rare characters
+        ("東京都庁前駅", Language.JAPANESE, False),
+        ("第二十三回全国高等学校野球選手権大会開会式", Language.JAPANESE, False),
+        ("髙島屋の﨑さんと𠮷野家へ行った。", Language.JAPANESE, False),
+        ("森鷗外、「舞姫」を著す。", Language.JAPANESE, False),
+        # hardly any Japanese
+        ("The crane lost a 羽 on its way to the river.", Language.JAPANESE, True),
+        ("안녕하세요, 오늘은 날씨가 좋습니다 駅.", Language.JAPANESE, True),
+        ("안녕하세요", Language.JAPANESE, True),
+        ("WHERE IS THE STATION?", Language.JAPANESE, True),
+        ("NATOとEU", Language.JAPANESE, False),
+        ("JavaScriptとTypeScriptです。", Language.JAPANESE, False),
+        ("NHKの放送です。", Language.JAPANESE, False),
+        ("OK!", Language.JAPANESE, False),
     ],
 )
 def test_wrong_script(text: str, target: Language, wrong: bool) -> None:
@@ -25,6 +56,80 @@ def test_wrong_script(text: str, target: Language, wrong: bool) -> None:
 def test_kanji_alone_is_japanese() -> None:
     assert has_japanese("東京")
     assert not has_japanese("Tokyo, 150 yen.")
+
+
+# Too short or too long for its speech
+
+
+TOO_SHORT, TOO_LONG = {Flag.TOO_SHORT}, {Flag.TOO_LONG}
+MINUTES = "We met at the station, had lunch by the river, and then took the last train home. " * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "speech", "flags"),
+    [
+        ("はい。", Language.JAPANESE, 0.5, set()),
+        ("Yes.", Language.ENGLISH, 0.5, set()),
+        ("Well...", Language.ENGLISH, 2.0, set()),
+        ("", Language.ENGLISH, 20.0, set()),  # nothing is said to be no speech
+        ("I see, thanks.", Language.ENGLISH, 20.0, TOO_SHORT),
+        ("はい、そうです。", Language.JAPANESE, 20.0, TOO_SHORT),
+        ("...", Language.ENGLISH, 10.0, TOO_SHORT),
+        ("0 9 0 1 2 3 4 5 6 7 8", Language.ENGLISH, 6.0, set()),  # read out digit by digit
+        ("090-1234-5678です。", Language.JAPANESE, 7.0, set()),
+        (MINUTES, Language.ENGLISH, 15.0, set()),
+        (MINUTES, Language.ENGLISH, 5.0, TOO_LONG),
+        (
+            "私たちは駅で会い、川のそばで昼食を食べて、終電で家に帰りました。",
+            Language.JAPANESE,
+            1.0,
+            TOO_LONG,
+        ),
+        ("Where is the station?", Language.ENGLISH, 0.4, set()),
+    ],
+)
+def test_a_text_that_its_speech_can_hardly_be(
+    text: str, target: Language, speech: float, flags: set[Flag]
+) -> None:
+    assert length_flags(text, target, speech) == flags
+
+
+def rows_in_a_row(target: Language, count: int) -> Iterator[tuple[str, float]]:
+    """Text and seconds of speech of `count` sentences of the test set, from each of them on.
+
+    Sentences with a pause inside are left out: their length is not that of the speech.
+    """
+    data = (ROOT / "evaluation" / "data" / "phrasebook.jsonl").read_text("utf-8")
+    rows = [
+        row
+        for row in map(json.loads, data.splitlines())
+        if row["direction"][-2:] == target and row["set"] != "eval_pause"
+    ]
+    for first in range(len(rows) - count + 1):
+        chosen = rows[first : first + count]
+        text = " ".join(row["text"] for row in chosen)
+        yield text, sum(row["end"] - row["start"] for row in chosen)
+
+
+@pytest.mark.parametrize("target", Language)
+def test_right_text_is_neither_too_short_nor_too_long(target: Language) -> None:
+    for count in range(1, 7):
+        for text, speech in rows_in_a_row(target, count):
+            assert not length_flags(text, target, speech), text
+
+
+@pytest.mark.parametrize("target", Language)
+def test_what_is_said_of_missing_text_is_true(target: Language) -> None:
+    six = list(rows_in_a_row(target, 6))
+    cells = [f"{target.tag}"]
+    for missing in (1 / 3, 1 / 2, 3 / 5, 2 / 3, 3 / 4):
+        kept = [(text[: round(len(text) * (1 - missing))], speech) for text, speech in six]
+        flagged = sum(length_flags(text, target, speech) == TOO_SHORT for text, speech in kept)
+        cells.append(f"{flagged / len(six):.0%}".replace("%", " %"))
+    assert f"| {' | '.join(cells)} |" in (ROOT / "docs" / "usage.md").read_text("utf-8")
+
+
+# Loops
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from clips import PEOPLE
 
 from speech_translation.audio import load_audio
 from speech_translation.engine import Request
+from speech_translation.segments import find_segments
 from speech_translation.translate import iter_translate, translate
 from speech_translation.types import Direction, Flag, Hypothesis, Span
 
 SURE = Hypothesis("駅です。", Direction.EN_JA, tokens=4, mean_logprob=-0.01)
 UNSURE = Hypothesis("A fog.", Direction.JA_EN, 3, -3.0, frozenset({Flag.LOW_CONFIDENCE}))
+ENGLISH = Hypothesis("A fog.", Direction.JA_EN, 3, -0.01)
 LOOP = Hypothesis("no " * 20, Direction.JA_EN, 60, -0.2, frozenset({Flag.REPEATED}))
 
 
@@ -24,9 +26,14 @@ class ScriptedEngine:
     answers: list[Hypothesis]
     batch_size: int = 1
     description: str = "scripted"
+    named: list[Direction] = field(default_factory=list)
+    """What it names for one region after another, surely; then Japanese text."""
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def generate(self, request: Request) -> list[Hypothesis]:
+        if request.only_direction:
+            named = [self.named.pop(0) if self.named else Direction.EN_JA for _ in request.batch]
+            return [Hypothesis("", direction, 0, -1e-5) for direction in named]
         self.calls.append(
             {
                 "lengths": [len(samples) for samples in request.batch],
@@ -43,9 +50,9 @@ class ScriptedEngine:
 
 @pytest.fixture(scope="module")
 def three_utterances() -> np.ndarray:
-    """Three times the same short sentence, a second of silence before each and at the end."""
+    """Three times the same short sentence, four seconds before each: a change of subject."""
     clip = load_audio(PEOPLE[1])
-    silence = np.zeros(16_000, np.float32)
+    silence = np.zeros(64_000, np.float32)
     return np.concatenate([silence, clip, silence, clip, silence, clip, silence])
 
 
@@ -74,24 +81,88 @@ def test_silence_never_reaches_the_engine() -> None:
     assert engine.calls == []
 
 
-def test_the_first_confident_segment_locks_the_direction(three_utterances: np.ndarray) -> None:
-    engine = ScriptedEngine([UNSURE, SURE, SURE])
+def test_each_segment_takes_the_direction_that_the_model_names(
+    three_utterances: np.ndarray,
+) -> None:
+    named = [Direction.EN_JA, Direction.JA_EN, Direction.EN_JA]
+    engine = ScriptedEngine([SURE, SURE, ENGLISH], batch_size=3, named=list(named))
     segments = list(iter_translate(three_utterances, engine))
-    assert directions(engine) == [Direction.AUTO, Direction.AUTO, Direction.EN_JA]
-    assert [segment.direction for segment in segments] == [
-        Direction.JA_EN,
-        Direction.EN_JA,
-        Direction.EN_JA,
+    assert [segment.direction for segment in segments] == named
+    assert [segment.text for segment in segments] == ["駅です。", "A fog.", "駅です。"]
+    # Those of one direction are translated together.
+    assert [(call["direction"], len(call["lengths"])) for call in engine.calls] == [
+        (Direction.EN_JA, 2),
+        (Direction.JA_EN, 1),
     ]
 
 
-def test_a_batch_is_brought_to_the_locked_direction(three_utterances: np.ndarray) -> None:
-    engine = ScriptedEngine([UNSURE, SURE, UNSURE, SURE, SURE], batch_size=3)
-    translation = translate(three_utterances, engine)
-    assert directions(engine) == [Direction.AUTO, Direction.EN_JA]
-    assert [len(call["lengths"]) for call in engine.calls] == [3, 2]
-    assert translation.direction is Direction.EN_JA
-    assert translation.text == "駅です。駅です。駅です。"
+def test_a_change_of_language_cuts_a_segment() -> None:
+    clip = load_audio(PEOPLE[1])
+    pause = np.zeros(12_000, np.float32)
+    together = np.concatenate([clip, pause, clip, pause, clip])
+    regions = len(find_segments(together)[0])
+    assert len(find_segments(together)) == 1
+    assert regions >= 3
+    named = [Direction.EN_JA] * (regions - 1) + [Direction.JA_EN]
+    engine = ScriptedEngine([SURE, ENGLISH], named=named)
+    first, second = iter_translate(together, engine)
+    assert (first.direction, second.direction) == (Direction.EN_JA, Direction.JA_EN)
+    assert len(first.regions) == regions - 1
+    assert first.end == first.regions[-1][1] <= second.start == second.regions[0][0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_one_doubtful_name_turns_nothing_whatever_the_batch(
+    three_utterances: np.ndarray, batch_size: int
+) -> None:
+    class Doubting(ScriptedEngine):
+        def generate(self, request: Request) -> list[Hypothesis]:
+            heard = super().generate(request)
+            doubted = Hypothesis("", Direction.JA_EN, 0, -0.02)
+            return [doubted if h.direction is Direction.JA_EN else h for h in heard]
+
+    named = [Direction.EN_JA, Direction.JA_EN, Direction.EN_JA]
+    engine = Doubting([SURE, SURE, SURE], batch_size=batch_size, named=named)
+    segments = list(iter_translate(three_utterances, engine))
+    assert [segment.direction for segment in segments] == [Direction.EN_JA] * 3
+
+
+def test_who_cancels_while_languages_are_told_waits_for_no_more(
+    three_utterances: np.ndarray,
+) -> None:
+    asked = []
+
+    class Counting(ScriptedEngine):
+        def generate(self, request: Request) -> list[Hypothesis]:
+            asked.append(request.only_direction)
+            return super().generate(request)
+
+    engine = Counting([SURE, SURE, SURE])
+    assert list(iter_translate(three_utterances, engine, cancelled=lambda: bool(asked))) == []
+    assert asked == [True]
+
+
+def test_where_no_language_is_heard_the_model_may_say_so(three_utterances: np.ndarray) -> None:
+    nothing = Hypothesis("", Direction.AUTO, 2, -0.1, frozenset({Flag.NO_SPEECH}))
+    named = [Direction.EN_JA, Direction.AUTO, Direction.EN_JA]
+    engine = ScriptedEngine([SURE, nothing, SURE], named=list(named))
+    segments = list(iter_translate(three_utterances, engine))
+    assert directions(engine) == named
+    assert [segment.text for segment in segments] == ["駅です。", "", "駅です。"]
+
+
+def test_a_stray_name_where_no_language_is_heard_turns_nothing(
+    three_utterances: np.ndarray,
+) -> None:
+    engine = ScriptedEngine([SURE, UNSURE, SURE, SURE], named=[Direction.EN_JA, Direction.AUTO])
+    segments = list(iter_translate(three_utterances, engine))
+    assert directions(engine) == [
+        Direction.EN_JA,
+        Direction.AUTO,
+        Direction.EN_JA,  # once more, as the talk goes
+        Direction.EN_JA,
+    ]
+    assert {segment.text for segment in segments} == {"駅です。"}
 
 
 def test_a_forced_direction_is_kept(three_utterances: np.ndarray) -> None:
@@ -110,6 +181,7 @@ def test_a_loop_is_tried_once_more_in_shorter_spans() -> None:
     assert max(second["lengths"]) <= first["lengths"][0] / 2
     assert sum(second["lengths"]) <= first["lengths"][0]
     assert Flag.REPEATED not in translation.flags
+    assert translation.segments[0].regions
     assert len(translation.segments) == len(second["lengths"]) > 1
 
 

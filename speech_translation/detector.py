@@ -1,0 +1,138 @@
+"""Hear where somebody speaks: the probability of speech, and the regions that it makes.
+
+The detector is Silero VAD v6.2.3 (`assets/README.md`): trained on many languages, where an energy
+threshold takes music and noise for speech, and at 0.2 % of the audio's duration on one core.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from speech_translation.types import SAMPLE_RATE, Span
+
+Samples = npt.NDArray[np.float32]
+
+WINDOW = 512
+"""Samples, 32 ms: the detector says one probability for each, having heard the one before."""
+
+# Speech begins at ENTER and lasts until it falls below LEAVE (the defaults of silero-vad).
+ENTER, LEAVE = 0.5, 0.35
+
+_CONTEXT = 64  # samples
+_BLOCK = 256  # windows per call; bounds the memory, does not change the result
+_MODEL = Path(__file__).with_name("assets") / "silero_vad_16k_sequence.onnx"
+
+_MIN_SPEECH = round(0.15 * SAMPLE_RATE)  # shorter is a click or a knock; "yes" lasts 0.3 s
+_APART = round(0.5 * SAMPLE_RATE)  # what lies closer together is judged as one
+
+_session: Any = None
+_session_lock = threading.Lock()
+
+
+def speech_probabilities(samples: Samples) -> Samples:
+    """Probability of speech in each window of 512 `samples`: float32 `(ceil(n / 512),)`."""
+    return Detector().hear(samples)
+
+
+class Detector:
+    """A listener: what it has heard stays with it from call to call."""
+
+    def __init__(self) -> None:
+        self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
+        self._context = np.zeros(_CONTEXT, np.float32)
+
+    def hear(self, samples: Samples) -> Samples:
+        """Probability of speech in each window, float32 `(ceil(n / 512),)`.
+
+        Nothing can follow samples that do not fill their last window: silence is put there.
+        """
+        session = _shared_session()
+        probabilities = [np.empty(0, np.float32)]
+        for start in range(0, len(samples), _BLOCK * WINDOW):
+            block = samples[start : start + _BLOCK * WINDOW]
+            silence = np.zeros(-len(block) % WINDOW)
+            block = np.concatenate([self._context, block, silence], dtype=np.float32)
+            self._context = block[-_CONTEXT:]
+            windows = np.lib.stride_tricks.sliding_window_view(block, _CONTEXT + WINDOW)
+            values, self._hidden, self._cell = session.run(
+                None, {"input": windows[::WINDOW], "h": self._hidden, "c": self._cell}
+            )
+            probabilities.append(values)
+        return np.concatenate(probabilities)
+
+
+class Regions:
+    """The regions of speech, window by window, down to the shortest pause between them.
+
+    Regions that lie within half a second of each other are one stretch; a stretch that is too short
+    to be speech is left out.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+        """Samples."""
+        self._stretch: list[Span] = []
+        self._begin: int | None = None  # of the region under way
+
+    @property
+    def current(self) -> list[Span]:
+        """The regions of the stretch under way; none as long as it is too short to be speech."""
+        regions = self._stretch
+        if self._begin is not None:
+            regions = [*regions, Span(self._begin, self.heard)]
+        if not regions or regions[-1].end - regions[0].start < _MIN_SPEECH:
+            return []
+        return regions
+
+    @property
+    def start(self) -> int:
+        """Where the stretch under way begins or, where there is none, the next can begin."""
+        if self._stretch:
+            return self._stretch[0].start
+        return self.heard if self._begin is None else self._begin
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the last window was speech."""
+        return self._begin is not None
+
+    def hear(self, probability: float) -> list[Span]:
+        """Take the next window; return the regions of a stretch that is now known to have ended."""
+        start, self.heard = self.heard, self.heard + WINDOW
+        if probability >= (LEAVE if self.speaking else ENTER):
+            self._begin = start if self._begin is None else self._begin
+        elif self._begin is not None:
+            self._stretch.append(Span(self._begin, start))
+            self._begin = None
+        if self._stretch and not self.speaking and self.heard - self._stretch[-1].end >= _APART:
+            ended, self._stretch = self.current, []
+            return ended
+        return []
+
+
+def regions_of(probabilities: Samples) -> list[Span]:
+    """Where there is speech, in samples: in order, with any pause between two of them."""
+    regions = Regions()
+    ended = [region for p in probabilities.tolist() for region in regions.hear(p)]
+    return ended + regions.current
+
+
+def _shared_session() -> Any:
+    """The detector's session, shared by all threads: a call keeps its state to itself."""
+    global _session
+    with _session_lock:
+        if _session is None:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = 3  # it warns about unused initializers in the file
+            _session = onnxruntime.InferenceSession(
+                _MODEL, options, providers=["CPUExecutionProvider"]
+            )
+        return _session

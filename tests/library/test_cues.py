@@ -1,0 +1,462 @@
+"""How a text becomes cues: where it is divided, and when they show."""
+
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from clips import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speech_translation.audio import load_audio
+from speech_translation.cues import Cue, cues
+from speech_translation.segments import find_segments
+from speech_translation.types import SAMPLE_RATE, Direction, Segment, Translation
+
+EN, JA, AUTO = Direction.JA_EN, Direction.EN_JA, Direction.AUTO
+
+
+def translation(*segments: tuple[float, float, str], direction: Direction = EN) -> Translation:
+    return Translation(
+        [Segment(start, end, text, direction) for start, end, text in segments], direction, 60.0
+    )
+
+
+def one(text: str, seconds: float, direction: Direction = EN) -> list[Cue]:
+    return cues(translation((0.0, seconds, text), direction=direction))
+
+
+def said(text: str, *regions: tuple[float, float], direction: Direction = EN) -> list[Cue]:
+    """The cues of a segment that is spoken in `regions`."""
+    segment = Segment(regions[0][0], regions[-1][1], text, direction, regions=regions)
+    return cues(Translation([segment], direction, 60.0))
+
+
+def width(line: str) -> int:
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(char) in ("W", "F")
+        else 1
+        for char in line
+    )
+
+
+# Where a text is divided
+
+
+def test_english_breaks_at_sentences_and_splits_the_time_by_length() -> None:
+    text = "It opens at eight. We surveyed 1,200 residents in all, and most of them read on phones."
+    assert one(text, 8.8) == [
+        Cue(0, 2504, "It opens at eight."),
+        Cue(2504, 8800, "We surveyed 1,200 residents in all,\nand most of them read on phones."),
+    ]
+
+
+def test_japanese_breaks_between_phrases() -> None:
+    text = (
+        "4月から6月にかけて約1,200人の住民にアンケートを行ったところ、"
+        "多くの人が本を借りたいと答えました。"
+    )
+    assert [cue.text for cue in one(text, 9, JA)] == [
+        "4月から6月にかけて約1,200人の\n住民にアンケートを行ったところ、",
+        "多くの人が本を借りたいと答えました。",
+    ]
+
+
+def test_titles_and_small_letters_do_not_end_a_sentence() -> None:
+    text = (
+        "On Monday we will meet Mr. Smith and his wife at 8 a.m. outside the bank. See you there."
+    )
+    assert [cue.text for cue in one(text, 8)] == [
+        "On Monday we will meet Mr. Smith\nand his wife at 8 a.m. outside the bank.",
+        "See you there.",
+    ]
+
+
+def test_a_line_does_not_end_on_an_article() -> None:
+    (cue,) = one("We are looking forward to a second visit to the museum.", 4)
+    assert not re.search(r"\b(a|the|to)\n", cue.text)
+
+
+def test_short_text_in_a_long_span_shows_for_7_seconds_from_its_start() -> None:
+    assert cues(translation((5.0, 33.0, "Hello, everyone."))) == [
+        Cue(5000, 12000, "Hello, everyone.")
+    ]
+
+
+def test_slow_speech_is_split_below_7_seconds() -> None:
+    result = one("This speaker takes a lot of time. Nobody in the audience minds that at all.", 14)
+    assert [cue.text for cue in result] == [
+        "This speaker takes a lot of time.",
+        "Nobody in the audience minds that at all.",
+    ]
+
+
+def test_dense_text_keeps_two_lines_in_more_cues() -> None:
+    result = one("word " * 100, 3)
+    assert len(result) == 7
+    assert result[-1].end_ms == 3000
+
+
+@pytest.mark.parametrize(
+    ("text", "direction", "limit"),
+    [("https://example.com/" + "x" * 60, EN, 42), ("スーパー" * 10, JA, 40)],
+)
+def test_only_a_word_wider_than_a_line_is_cut(text: str, direction: Direction, limit: int) -> None:
+    lines = "\n".join(cue.text for cue in one(text, 5, direction)).split("\n")
+    assert "".join(lines) == text
+    assert max(map(width, lines)) <= limit
+    assert not any(line.startswith("ー") for line in lines)
+
+
+@pytest.mark.parametrize(("text", "lines"), [("字" * 21, 2), ("字" * 20, 1), ("x " * 21, 1)])
+def test_automatic_direction_takes_the_line_of_the_script(text: str, lines: int) -> None:
+    (cue,) = one(text, 5, AUTO)
+    assert cue.text.count("\n") + 1 == lines
+
+
+def test_text_is_cleaned_to_a_single_line() -> None:
+    (cue,) = one("\u200fone\r\ntwo\x00\x1b[0m\tthree\u2028four\u202e ", 5)
+    assert cue.text == "one two[0m three four"
+
+
+def test_times_are_moved_on_when_spans_are_empty_overlap_or_run_backwards() -> None:
+    result = cues(translation((1.0, 1.0, "a"), (0.5, 2.0, "b"), (1.5, 1.2, "c"), (-1, -1, "d")))
+    assert result == [
+        Cue(1000, 1001, "a"),
+        Cue(1001, 2000, "b"),
+        Cue(2000, 2001, "c"),
+        Cue(2001, 2002, "d"),
+    ]
+
+
+def test_invisible_characters_with_a_space_between_give_no_cue() -> None:
+    assert one("\u200d \u200d", 1) == []
+
+
+def test_english_captions_do_not_import_budoux() -> None:
+    code = (
+        "import sys; from speech_translation.captions import cues;"
+        "from speech_translation.types import *; d = Direction.JA_EN;"
+        "cues(Translation([Segment(0, 9, 'word ' * 40, d)], d, 9));"
+        "assert 'budoux' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# When cues show
+
+
+def test_a_sentence_begins_and_ends_with_the_speech_around_its_pause() -> None:
+    # In proportion to their width alone, the second would begin in the middle of the first region.
+    text = "Would you like to dance with us on Friday? I will meet my grandmother at the museum."
+    assert said(text, (1.0, 5.2), (5.9, 9.0)) == [
+        Cue(1000, 5200, "Would you like to dance with us on Friday?"),
+        Cue(5900, 9000, "I will meet my grandmother at the museum."),
+    ]
+
+
+def test_sentences_share_a_region_when_there_are_fewer_pauses_than_ends() -> None:
+    text = (
+        "The train to Tokyo leaves at half past six. The bank is right behind the old temple. "
+        "My daughter often listens to music on Sunday."
+    )
+    first, second, third = said(text, (1.0, 6.0), (6.6, 9.2))
+    assert (first.start_ms, second.end_ms, third.start_ms, third.end_ms) == (1000, 6000, 6600, 9200)
+    assert 3000 < first.end_ms == second.start_ms < 4000
+
+
+def test_a_sentence_said_over_short_pauses_shows_all_the_while() -> None:
+    text = "The train to Tokyo leaves from the other platform."
+    (cue,) = said(text, (1.0, 2.5), (3.1, 3.5), (4.4, 5.0))
+    assert (cue.start_ms, cue.end_ms) == (1000, 5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "direction", "regions", "parts"),
+    [
+        (
+            "When the girl tried to pay, the old man shook his head.",
+            EN,
+            ((1.0, 3.4), (4.4, 6.5)),
+            [
+                (1000, 3400, "When the girl tried to pay,"),
+                (4400, 6500, "the old man shook his head."),
+            ],
+        ),
+        (
+            "図書館まで歩いて20分かかります。",
+            JA,
+            ((1.0, 1.9), (3.0, 4.5)),
+            [(1000, 1900, "図書館まで"), (3000, 4500, "歩いて20分かかります。")],
+        ),
+    ],
+)
+def test_a_sentence_said_over_a_long_pause_is_divided_at_a_good_break(
+    text: str,
+    direction: Direction,
+    regions: tuple[tuple[float, float], ...],
+    parts: list[tuple[int, int, str]],
+) -> None:
+    assert said(text, *regions, direction=direction) == [Cue(*part) for part in parts]
+
+
+def test_what_cannot_be_divided_stays_on_the_side_with_more_speech() -> None:
+    assert said("Thank you.", (1.0, 1.3), (2.5, 3.5)) == [Cue(2500, 3500, "Thank you.")]
+    assert said("Thank you.", (1.0, 2.0), (3.2, 3.5)) == [Cue(1000, 2000, "Thank you.")]
+
+
+def test_a_segment_that_names_no_regions_is_speech_throughout() -> None:
+    text = "It opens at eight. We surveyed 1,200 residents in all, and most of them read on phones."
+    assert one(text, 8.8) == said(text, (0.0, 8.8))
+
+
+def test_regions_that_overlap_or_run_backwards_give_cues_in_order() -> None:
+    text = "My father likes curry. He cooks it on Sundays. It takes him all day long to do so."
+    result = said(text, (1.0, 3.0), (2.0, 1.5), (2.5, 5.0), (4.0, 4.0))
+    assert (result[0].start_ms, result[-1].end_ms) == (1000, 5000)
+
+
+def test_a_text_that_loops_does_not_take_long() -> None:
+    regions = [(at, at + 0.2) for at in np.arange(0.0, 29.0, 0.5)]
+    assert said("yes " * 700, *regions)[-1].end_ms == 28_700  # it took a minute and a half
+
+
+# Times against the truth, without a model: what is said where is known, and so is its translation.
+
+HOP = SAMPLE_RATE // 100
+PAUSES = (0.1, 1.2)  # seconds, between sentences and in the middle of some
+PAUSED = 0.3  # of the sentences
+
+
+class Said(NamedTuple):
+    """A sentence in a recording: seconds, and what it means."""
+
+    start: float
+    end: float
+    text: str
+
+
+def level(samples: np.ndarray) -> np.ndarray:
+    """Root mean square of each 10 ms."""
+    hops = samples[: len(samples) // HOP * HOP].reshape(-1, HOP)
+    return np.sqrt((hops**2).mean(axis=1))
+
+
+def sentences(direction: Direction) -> list[tuple[np.ndarray, str]]:
+    """The held-out sentences of the repository from first sound to last, and their translations."""
+    folder = ROOT / "evaluation" / "data"
+    lines = (folder / "phrasebook.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["direction"] == direction]
+    rows = [row for row in rows if row["set"] in ("eval_seen", "eval_voices", "eval_rate")]
+    files = {name: load_audio(folder / name) for name in sorted({row["audio"] for row in rows})}
+    result = []
+    for row in rows:
+        start, end = (round(row[key] * SAMPLE_RATE) for key in ("start", "end"))
+        samples = files[row["audio"]][start:end]
+        loud = np.flatnonzero(level(samples) > 0.02 * level(samples).max())
+        result.append((samples[loud[0] * HOP : (loud[-1] + 1) * HOP], row["text"]))
+    return result
+
+
+def assembled(direction: Direction, seed: int) -> tuple[np.ndarray, list[Said]]:
+    """All sentences in any order, with pauses: float32 (n,) at 16 kHz, and where they are."""
+    rng = np.random.default_rng(seed)
+    clips = sentences(direction)
+
+    def pause() -> np.ndarray:
+        return np.zeros(round(rng.uniform(*PAUSES) * SAMPLE_RATE), np.float32)
+
+    parts, truth = [np.zeros(SAMPLE_RATE // 2, np.float32)], list[Said]()
+    for number in rng.permutation(len(clips)):
+        samples, text = clips[number]
+        if rng.random() < PAUSED:  # at the quietest point of the middle half
+            hops = np.convolve(level(samples), np.ones(5), "same")
+            at = (len(hops) // 4 + int(hops[len(hops) // 4 : -len(hops) // 4].argmin())) * HOP
+            samples = np.concatenate([samples[:at], pause(), samples[at:]])
+        start = sum(map(len, parts)) / SAMPLE_RATE
+        truth.append(Said(start, start + len(samples) / SAMPLE_RATE, text))
+        parts += [samples, pause()]
+    sound = np.concatenate(parts)
+    return (sound + rng.normal(0, 2e-4, len(sound))).astype(np.float32), truth
+
+
+def translated(
+    segments: Sequence[tuple[tuple[float, float], ...]], truth: Sequence[Said], direction: Direction
+) -> tuple[Translation, dict[int, float]]:
+    """What a model would make of `segments`, and where the sentences in it truly begin.
+
+    The sentences are named by how many characters, but for spaces, are before them. Each is written
+    where it was said; of one that is said in two segments, each has its share of the words.
+    """
+    texts = [list[str]() for _ in segments]
+    starts = dict[int, float]()
+    letters = 0
+    joint = "" if direction is JA else " "
+    for sentence in truth:
+        heard = np.cumsum(
+            [
+                sum(max(0.0, min(sentence.end, b) - max(sentence.start, a)) for a, b in regions)
+                for regions in segments
+            ]
+        )
+        words = list(sentence.text) if direction is JA else sentence.text.split()
+        middles = (np.arange(len(words)) + 0.5) / len(words) * heard[-1]
+        owners = np.searchsorted(heard, middles)
+        starts[letters] = sentence.start
+        for owner in np.unique(owners):
+            share = [word for word, of in zip(words, owners, strict=True) if of == owner]
+            texts[owner].append(joint.join(share))
+        letters += len("".join(sentence.text.split()))
+    return Translation(
+        [
+            Segment(regions[0][0], regions[-1][1], joint.join(text), direction, regions=regions)
+            for regions, text in zip(segments, texts, strict=True)
+        ],
+        direction,
+        truth[-1].end,
+    ), starts
+
+
+def start_errors(direction: Direction, seed: int) -> list[float]:
+    """Seconds between where a sentence begins and where its cue does, for cues that begin one."""
+    sound, truth = assembled(direction, seed)
+    segments = [tuple(region.seconds for region in regions) for regions in find_segments(sound)]
+    translation, starts = translated(segments, truth, direction)
+    errors, letters = list[float](), 0
+    for cue in cues(translation):
+        if letters in starts:
+            errors.append(abs(cue.start_ms / 1000 - starts[letters]))
+        letters += len("".join(cue.text.split()))
+    assert letters == len("".join("".join(sentence.text for sentence in truth).split()))
+    return errors
+
+
+@pytest.mark.parametrize("direction", [JA, EN])
+def test_a_cue_that_begins_a_sentence_begins_when_it_is_said(direction: Direction) -> None:
+    errors = [error for seed in (2, 3) for error in start_errors(direction, seed)]
+    median, most = np.quantile(errors, [0.5, 0.95])
+    print(f"{direction}: {len(errors)} cues, median {median:.3f} s, 95 % within {most:.2f} s")
+    assert len(errors) >= 200
+    assert median <= 0.5
+    assert most <= 1.5
+
+
+# Properties
+
+unhurried = settings(deadline=None, database=None)  # a busy machine is no fault
+
+words = st.sampled_from(
+    [
+        *("the", "a", "library", "tomorrow,", "Really?", "Yes.", "Mr.", "2024", "(", ")"),
+        *(
+            "図書館",
+            "は、",
+            "です。",
+            "「本」",
+            "を、",
+            "ー",
+            "っ",
+            "？！",
+            "カタカナ" * 6,
+            "\u3000",
+        ),
+        *("🙂", "e\u0301a", "<b>", "{\\i1}", "&amp;", "-->", "\\N", "\u200d", "\u0301"),
+    ]
+)
+texts = st.one_of(
+    st.lists(words, max_size=60).map(" ".join),
+    st.lists(words, max_size=60).map("".join),
+    st.text(max_size=200),
+)
+
+
+@st.composite
+def spoken(draw: st.DrawFn) -> Translation:
+    """Segments whose regions last 32 ms to 8 s, with pauses of up to 3 s in and between them."""
+    at, segments = 0, list[Segment]()
+    for _ in range(draw(st.integers(1, 3))):
+        regions = list[tuple[float, float]]()
+        for _ in range(draw(st.integers(1, 8))):
+            at += draw(st.integers(0, 3000))
+            start, at = at, at + draw(st.integers(32, 8000))
+            regions.append((start / 1000, at / 1000))
+        span = regions[0][0], regions[-1][1]
+        direction = draw(st.sampled_from(Direction))
+        segments.append(Segment(*span, draw(texts), direction, regions=tuple(regions)))
+    return Translation(segments, AUTO, at / 1000)
+
+
+def squeezed(text: str) -> str:
+    """`text` without what cleaning removes or line breaks replace."""
+    return "".join(
+        char
+        for char in text
+        if not char.isspace()
+        and (unicodedata.category(char) not in {"Cc", "Cf", "Cs"} or char == "\u200d")
+    )
+
+
+def without_regions(translation: Translation) -> Translation:
+    segments = [replace(segment, regions=()) for segment in translation.segments]
+    return replace(translation, segments=segments)
+
+
+@unhurried
+@given(spoken())
+def test_no_cue_lies_over_a_long_pause(given: Translation) -> None:
+    regions = [region for segment in given.segments for region in segment.regions]
+    for (_, before), (after, _) in pairwise(regions):
+        begin, end = round(before * 1000), round(after * 1000)
+        if end - begin >= 1000:
+            for cue in cues(given):
+                # A region may be too short for its cues at 1 ms each.
+                assert min(cue.end_ms, end) - max(cue.start_ms, begin) <= 1
+
+
+@unhurried
+@given(spoken())
+def test_all_text_is_shown_in_order(given: Translation) -> None:
+    seen = [squeezed(segment.text) for segment in given.segments]
+    shown = "".join(text for text in seen if width(text))
+    assert squeezed("".join(cue.text for cue in cues(given))) == shown
+
+
+@unhurried
+@given(st.one_of(spoken(), spoken().map(without_regions)))
+def test_cues_keep_the_rules(given: Translation) -> None:
+    before = 0
+    for cue in cues(given):
+        assert before <= cue.start_ms < cue.end_ms <= cue.start_ms + 7000
+        before = cue.end_ms
+        lines = cue.text.split("\n")
+        assert len(lines) <= 2
+        for line in lines:
+            assert line == line.strip() != ""
+            assert width(line) <= 42
+
+
+@unhurried
+@given(
+    st.lists(words, max_size=60).map("".join),
+    st.floats(0.1, 30, allow_subnormal=False),
+)
+def test_japanese_lines_are_20_wide_and_never_begin_with_punctuation(
+    text: str, seconds: float
+) -> None:
+    # Joiners, marks and brackets that glue a whole line together leave nowhere else to break.
+    text = "あ" + re.sub("[(\u200d\u0301\u3000]", "", text)
+    lines = "\n".join(cue.text for cue in one(text, seconds, JA)).split("\n")
+    assert max(map(width, lines)) <= 40
+    if not re.search(r"[、。？！ーっ）」,.?!)「本]{15}", text):
+        assert not any(line[0] in "、。？！ーっ）」" for line in lines)
