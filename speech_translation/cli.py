@@ -37,6 +37,7 @@ from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError, one_line
 from speech_translation.files import need_temporary_folder
 from speech_translation.journal import JOURNAL, STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.segments import POLICIES
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Translation
 
@@ -50,7 +51,8 @@ With --output-dir the results lie as the recordings do below their folder or
 list; namesakes are numbered. {JOURNAL} there says which are done: the same
 command again goes on with the others, and translates again what has changed or
 failed. To have results again, delete them or name another folder. Another model,
-direction or context needs another folder; another format does not.
+direction, context or choice of --segments needs another folder; another format
+does not.
 
 Offline, with the small embedded model: --model phrasebook
 """
@@ -68,6 +70,14 @@ def parser() -> argparse.ArgumentParser:
 
         parse.__name__ = kind.__name__
         return parse
+
+    def name(text: str) -> str:
+        if not text:
+            raise argparse.ArgumentTypeError("the name is empty: check what the shell put there")
+        return text
+
+    def folder(text: str) -> Path:
+        return Path(name(text))
 
     options = argparse.ArgumentParser(
         description="Translate English speech to Japanese text and Japanese speech to English.",
@@ -90,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--model",
+        type=name,
         default=PUBLISHED_MODEL,
         help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
     )
@@ -115,9 +126,16 @@ def parser() -> argparse.ArgumentParser:
     add("--format", choices=FORMATS, default="txt", help="what to write (default: txt)")
     add(
         "--output-dir",
-        type=Path,
+        type=folder,
         metavar="FOLDER",
         help="write one file for each recording there, and a journal",
+    )
+    add(
+        "--segments",
+        choices=list(POLICIES),
+        default="sentence",
+        help="what is translated as one: a sentence or a few of them; what lies between two pauses "
+        "of 0.5 s (pause); or up to 30 s whatever the pauses (whole) (default: %(default)s)",
     )
     add("--context", default="", help="names and terms that may occur (experimental)")
     add(
@@ -193,6 +211,7 @@ def translate_samples(
             Direction(options.direction),
             context=options.context,
             batch_size=options.batch_size,
+            policy=POLICIES[options.segments],
             progress=lambda done, _: bar.update(done - bar.n),
             cancelled=cancelled,
         )
@@ -248,7 +267,7 @@ def print_all(
             fail(f"The text cannot be written: {error.strerror}. Name a folder with --output-dir.")
             return 1  # nor could the next one
         if not options.quiet:
-            remark(translation, name)
+            remark(translation, name, Direction(options.direction))
     return 1 if failed else 0
 
 
@@ -276,10 +295,10 @@ def write_all(
         translation = translate_samples(samples, name, engine(), options, cancelled)
         if options.jobs == 1 and not options.quiet and not cancelled():
             progress.clear()
-            remark(translation, name)
+            remark(translation, name, direction)
         return translation
 
-    settings = RunSettings(model, direction, options.context, options.format)
+    settings = RunSettings(model, direction, options.context, options.format, options.segments)
     with Journal(options.output_dir, settings) as journal:
         try:
             tally = translate_files(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from speech_translation.bulk import Tally, find_sources
-from speech_translation.types import Seconds, Translation
+from speech_translation.types import Direction, Flag, Seconds, Translation
 
 
 class Interrupt:
@@ -125,8 +125,15 @@ class Progress:
         return f"{tally.failed} failed, {rate:.1f} h of audio per hour"
 
 
-def remark(translation: Translation, name: str) -> None:
-    """Tell what a reader should know about a translation: its cost, and where to distrust it."""
+_DOUBTFUL = frozenset({Flag.WRONG_SCRIPT, Flag.LOW_CONFIDENCE})
+"""What a model's text has where the speech is not in the language that was asked for."""
+
+
+def remark(translation: Translation, name: str, asked: Direction) -> None:
+    """Tell what a reader should know about a translation: its cost, and where to distrust it.
+
+    `asked` is the direction that was asked for.
+    """
     tell(
         f"{name}: {translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
         f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
@@ -137,6 +144,23 @@ def remark(translation: Translation, name: str) -> None:
         if segment.flags:
             flags = ", ".join(sorted(flag.value.replace("_", " ") for flag in segment.flags))
             tell(f"{name}: {segment.start:.1f}-{segment.end:.1f} s: {flags}")
+    if translation.segments and all(segment.flags & _DOUBTFUL for segment in translation.segments):
+        tell(f"{name}: {_advice(asked)}")
+
+
+def _advice(asked: Direction) -> str:
+    """What to do where nothing of a translation can be trusted."""
+    if asked is Direction.AUTO:
+        return (
+            "every segment is doubtful. The speech may be neither English nor Japanese, or noise: "
+            "listen to it, or name the direction with --direction en2ja or ja2en."
+        )
+    other = Direction.JA_EN if asked is Direction.EN_JA else Direction.EN_JA
+    spoken = "English" if asked is Direction.EN_JA else "Japanese"
+    return (
+        f"every segment is doubtful. --direction {asked} is for {spoken} speech: if another "
+        f"language is spoken, use --direction {other} or auto."
+    )
 
 
 def clock(seconds: Seconds) -> str:

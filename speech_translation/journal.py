@@ -57,6 +57,8 @@ class RunSettings:
     direction: Direction = Direction.AUTO
     context: str = ""
     format: Format = "txt"
+    segments: str = "sentence"
+    """The name of the policy by which speech is divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Journal:
 
     def _compare(self, before: RunSettings) -> None:
         """Raise SpeechTranslationError where the settings of an earlier run forbid this one."""
-        for name in ("model", "direction", "context"):
+        for name in ("model", "direction", "context", "segments"):
             then, now = getattr(before, name), getattr(self.settings, name)
             if then != now:
                 raise SpeechTranslationError(

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from speech_translation.captions import FORMATS, as_data
+from speech_translation.segments import POLICIES
 from speech_translation.types import Direction
 from web.gradio_patches import Admission
 from web.service import Service, captions_files, language_of, refusal
@@ -22,6 +23,7 @@ def program_endpoints(service: Service, admission: Admission) -> None:
         direction = choice([value.value for value in Direction], "auto", "Direction")
         context = gr.Textbox("", label="Names and terms that may occur (experimental)")
         format = choice(FORMATS, "srt", "Format of the file")
+        segments = choice(list(POLICIES), "sentence", "What is translated as one")
         text, data, file = (
             gr.Textbox(label="Translation"),
             gr.JSON(label="Segments, times, flags and figures"),
@@ -29,22 +31,29 @@ def program_endpoints(service: Service, admission: Admission) -> None:
         )
         button = gr.Button()
 
-    def translate(audio: str, direction: str = "auto", request: gr.Request = None) -> str:  # type: ignore[assignment]
+    def translate(
+        audio: str,
+        direction: str = "auto",
+        segments: str = "sentence",
+        request: gr.Request = None,  # type: ignore[assignment]
+    ) -> str:
         """Translate English speech to Japanese text, or Japanese speech to English text.
 
         Args:
             audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
+            segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).
 
         Returns:
             The translation as plain text; empty if nobody speaks.
         """
-        return service.translate(audio, direction, "", request).text
+        return service.translate(audio, direction, "", request, segments).text
 
     def translate_segments(
         audio: str,
         direction: str = "auto",
         context: str = "",
+        segments: str = "sentence",
         request: gr.Request = None,  # type: ignore[assignment]
     ) -> dict[str, Any]:
         """Translate speech between English and Japanese, with times and doubts.
@@ -53,19 +62,21 @@ def program_endpoints(service: Service, admission: Admission) -> None:
             audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             context: Names and terms that may occur, separated by commas (experimental).
+            segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).
 
         Returns:
             text, direction, duration and compute_seconds, rtfx (duration / compute_seconds),
-            tokens, flags, and segments: start and end in seconds, text, direction, flags
-            (no_speech, truncated, repeated, wrong_script, low_confidence, terms_echoed), tokens,
-            mean_logprob.
+            tokens, flags, and segments: start, end and regions of speech in seconds, text,
+            direction, flags (no_speech, truncated, repeated, wrong_script, low_confidence,
+            terms_echoed, too_short, too_long), tokens, mean_logprob.
         """
-        return as_data(service.translate(audio, direction, context, request))
+        return as_data(service.translate(audio, direction, context, request, segments))
 
     def captions(
         audio: str,
         direction: str = "auto",
         format: str = "srt",
+        segments: str = "sentence",
         request: gr.Request = None,  # type: ignore[assignment]
     ) -> Iterator[str]:
         """Translate speech between English and Japanese into a subtitle file.
@@ -74,22 +85,23 @@ def program_endpoints(service: Service, admission: Admission) -> None:
             audio: The recording, an audio or video file of up to two hours; not a link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             format: txt, srt, vtt, tsv or json.
+            segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).
 
         Returns:
             The file.
         """
         if format not in FORMATS:
             raise refusal(f"There is no format {format}: choose from {', '.join(FORMATS)}.")
-        translation = service.translate(audio, direction, "", request)
+        translation = service.translate(audio, direction, "", request, segments)
         with captions_files(translation, Path(audio).stem[:100]) as paths:
             if not paths:
                 raise refusal(say(language_of(request), "no_files"))
             yield dict[str, str](paths.items())[format]
 
     for function, inputs, output in (
-        (translate, [audio, direction], text),
-        (translate_segments, [audio, direction, context], data),
-        (captions, [audio, direction, format], file),
+        (translate, [audio, direction, segments], text),
+        (translate_segments, [audio, direction, context, segments], data),
+        (captions, [audio, direction, format, segments], file),
     ):
         button.click(
             function, inputs, output, api_name=function.__name__, **admission.event_options

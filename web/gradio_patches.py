@@ -6,6 +6,7 @@ for each part, which fails when the part is gone or means something else.
 | private part                                    | relied on for                              |
 |-------------------------------------------------|--------------------------------------------|
 | `Blocks._queue`, `Queue.push`                   | `Admission` counts who is on the way       |
+| `Blocks.fns`, `body.fn_index` and `.data`       | `fill_in`: inputs may be left out          |
 | `Queue.event_queue_per_concurrency_id` with     | `Admission` counts who is served and waits |
 | `.queue` and `.current_concurrency`             |                                            |
 | `Queue.active_jobs`, `Event.request`, `.alive`  | `Admission.has_left`                       |
@@ -91,11 +92,12 @@ class Admission:
         self._queue = demo._queue
         push = self._queue.push
 
-        async def counted(*inputs: Any, **options: Any) -> Any:
+        async def counted(body: Any, *others: Any, **options: Any) -> Any:
+            fill_in(demo, body)
             admitted = list[bool]()
             self._admitted.set(admitted)
             try:
-                return await push(*inputs, **options)
+                return await push(body, *others, **options)
             finally:
                 with self._lock:
                     self._arriving -= len(admitted)
@@ -128,6 +130,17 @@ class Admission:
         asked = request.request if request else None
         jobs = [job for jobs in self._queue.active_jobs if jobs for job in jobs]
         return any(job.request is asked and not job.alive for job in jobs)
+
+
+def fill_in(demo: gr.Blocks, body: Any) -> None:
+    """Give the last inputs of a request, where they were left out, the values that they begin with.
+
+    Gradio's clients do so. A request over HTTP without them would be refused as 404.
+    """
+    function = demo.fns.get(body.fn_index)
+    if function is not None:
+        missing = function.inputs[len(body.data) :]
+        body.data += [getattr(block, "value", None) for block in missing]
 
 
 class BoundedRecords(OrderedDict[str, Any]):

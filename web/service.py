@@ -17,7 +17,7 @@ from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
 from speech_translation.engine import Request
 from speech_translation.errors import AudioError, SpeechTranslationError
-from speech_translation.segments import cut, find_segments
+from speech_translation.segments import POLICIES, cut, find_segments
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
 from web import zerogpu
 from web.loading import Loading
@@ -67,12 +67,24 @@ class Service:
             raise refusal(say(language, "bad_audio", reason=error)) from None
 
     def updates(
-        self, path: str | None, direction: str, terms: str | None, request: gr.Request | None
+        self,
+        path: str | None,
+        direction: str,
+        terms: str | None,
+        request: gr.Request | None,
+        segments: str | None = None,
     ) -> Iterator[Update]:
-        """Translate an upload. Every failure is a gr.Error with a sentence for the visitor."""
+        """Translate an upload. Every failure is a gr.Error with a sentence for the visitor.
+
+        `segments` is the name of the policy by which speech is divided; without one it is
+        sentence. Gradio's JavaScript client sends null for what was left out.
+        """
         language = language_of(request)
         if direction not in tuple(Direction):
             raise refusal(say(language, "no_direction", direction=direction))
+        segments = segments or "sentence"
+        if segments not in POLICIES:
+            raise refusal(say(language, "no_segments", segments=segments))
         if self.shutdown.requested:
             raise refusal(say(language, "ending"))
         stopped = threading.Event()
@@ -81,7 +93,7 @@ class Service:
             samples = self.read(path, language)
             engine = self.loading.engine()
             for update in zerogpu.generate(
-                samples, engine, Direction(direction), terms or "", stopped
+                samples, engine, Direction(direction), terms or "", stopped, POLICIES[segments]
             ):
                 if self.shutdown.time_is_up:
                     raise refusal(say(language, "ending"))
@@ -101,11 +113,16 @@ class Service:
             del self._running[stopped]
 
     def translate(
-        self, path: str | None, direction: str, terms: str, request: gr.Request | None
+        self,
+        path: str | None,
+        direction: str,
+        terms: str,
+        request: gr.Request | None,
+        segments: str | None = None,
     ) -> Translation:
         """The whole translation, for programs. Raises as `updates` does."""
         translation = None
-        for update in self.updates(path, direction, terms, request):
+        for update in self.updates(path, direction, terms, request, segments):
             translation = update.translation
         assert translation is not None
         return translation
@@ -130,16 +147,17 @@ class Service:
         """The direction that the model itself names, if it is not the one that was asked for.
 
         Speech in the target language is transcribed instead of translated, and with confidence, so
-        only the model's own language tag shows the mistake. The shortest segment of at least a
-        second is asked.
+        only the model's own language tag shows the mistake. It is asked about the shortest stretch
+        of speech without a pause that lasts a second.
         """
         if asked is Direction.AUTO:
             return None
         samples = load_audio(path, self.settings.max_seconds)
-        spans = sorted(find_segments(samples), key=lambda span: span.end - span.start)
-        telling = [span for span in spans if span.end - span.start >= SAMPLE_RATE] or spans
+        regions = [region for segment in find_segments(samples) for region in segment]
+        regions.sort(key=lambda region: region.end - region.start)
+        telling = [r for r in regions if r.end - r.start >= SAMPLE_RATE] or regions[-1:]
         heard = self.loading.engine().generate(
-            Request([cut(samples, span) for span in telling[:1]], Direction.AUTO)
+            Request([cut(samples, [region]) for region in telling[:1]], Direction.AUTO)
         )
         for hypothesis in heard:
             if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:

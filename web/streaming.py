@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech_translation.engine import Engine
+from speech_translation.segments import SENTENCE, Policy
 from speech_translation.translate import common_direction, iter_translate
 from speech_translation.types import (
     SAMPLE_RATE,
@@ -41,6 +42,7 @@ def stream(
     direction: Direction,
     context: str,
     stopped: threading.Event,
+    policy: Policy = SENTENCE,
 ) -> Iterator[Update]:
     """Translate `samples`, float32 (n,) at 16 kHz, and yield the text while it grows.
 
@@ -65,6 +67,7 @@ def stream(
                 engine,
                 direction,
                 context=context,
+                policy=policy,
                 progress=advance,
                 on_text=growing.__setitem__,
                 cancelled=stopped.is_set,

@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit status, what goes where, bad input, and signals."""
 
 import io
+import json
 import os
 import random
 import re
@@ -16,12 +17,14 @@ import numpy as np
 import pytest
 import soundfile
 from clips import EXAMPLES, ROOT, reference
+from clips import clip as samples_of
 from runs import SETTINGS, entries, results, times_done, touch
 
 from speech_translation import bulk, cli, translate
-from speech_translation.console import Interrupt
+from speech_translation.console import Interrupt, remark
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.journal import Journal
+from speech_translation.types import Direction, Flag, Segment, Translation
 
 CLIPS = ("en_1", "ja_1", "en_2", "ja_2")
 OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
@@ -178,6 +181,43 @@ def test_a_recording_over_the_limit_is_refused(capsys: pytest.CaptureFixture[str
     assert "en_long.flac" in err
 
 
+def test_where_to_cut_can_be_chosen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    apart = np.concatenate([samples_of("en_1"), np.zeros(24_000, np.float32), samples_of("en_2")])
+    soundfile.write(tmp_path / "apart.wav", apart, 16_000)
+    counts = {}
+    for segments in ("pause", "sentence", "whole"):
+        _, out, _ = run(
+            capsys, tmp_path / "apart.wav", "--segments", segments, "--format", "json", "--quiet"
+        )
+        counts[segments] = len(json.loads(out)["segments"])
+    assert counts == {"pause": 2, "sentence": 1, "whole": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        (Direction.EN_JA, "use --direction ja2en or auto"),
+        (Direction.JA_EN, "use --direction en2ja or auto"),
+        (Direction.AUTO, "name the direction with --direction"),
+    ],
+)
+def test_a_recording_of_which_all_is_doubtful_gets_one_line_of_advice(
+    capsys: pytest.CaptureFixture[str], asked: Direction, advice: str
+) -> None:
+    unsure = Segment(0, 1, "x", Direction.EN_JA, frozenset({Flag.WRONG_SCRIPT}))
+    lost = Segment(1, 2, "x", Direction.EN_JA, frozenset({Flag.LOW_CONFIDENCE, Flag.TRUNCATED}))
+    sure = Segment(2, 3, "x", Direction.EN_JA, frozenset({Flag.TOO_LONG}))
+
+    def said(*segments: Segment) -> str:
+        remark(Translation(segments, asked, 3.0), "a.wav", asked)
+        return capsys.readouterr().err
+
+    assert said(unsure, lost).count(advice) == 1
+    assert said(unsure, lost).splitlines()[-1].startswith("a.wav: every segment is doubtful")
+    assert "doubtful" not in said(unsure, lost, sure)
+    assert "doubtful" not in said()
+
+
 def test_silence_is_no_text_and_no_failure(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -235,6 +275,9 @@ def test_a_name_that_cannot_be_printed_spoils_no_line(
         ["requirements.txt", "--format", "srt"],  # a list
         ["a.wav", "--jobs", "2"],
         ["-", "--jobs", "2", "--output-dir", "out"],
+        ["a.wav", "--segments", "breath"],
+        ["a.wav", "--output-dir", ""],
+        ["a.wav", "--model", ""],
     ],
 )
 @pytest.mark.parametrize("program", ["inference.py", "speech-translation"])

@@ -168,6 +168,7 @@ def test_standard_input_is_never_done(tmp_path: Path) -> None:
         ({"direction": Direction.EN_JA}, "direction 'auto', and this run has direction 'en2ja'"),
         ({"model": "/m"}, "model 'phrasebook', and this run has model '/m'"),
         ({"context": "駅"}, "context '', and this run has context '駅'"),
+        ({"segments": "whole"}, "segments 'sentence', and this run has segments 'whole'"),
     ],
 )
 def test_other_settings_need_another_folder(

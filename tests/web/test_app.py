@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from clips import EXAMPLES, ROOT, reference
+from clips import EXAMPLES, ROOT, TWO_LANGUAGES, reference, two_languages
 from gradio.queueing import Queue
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -63,7 +63,9 @@ def test_translate_answers_with_the_exact_text(client: Client, name: str) -> Non
 
 
 def test_segments_have_times_and_figures(client: Client) -> None:
-    data = client.predict(clip("en_two_sentences"), api_name="/translate_segments")
+    data = client.predict(
+        clip("en_two_sentences"), segments="pause", api_name="/translate_segments"
+    )
     assert data["text"] == reference("en_two_sentences")
     assert data["direction"] == "en2ja"
     assert data["duration"] == pytest.approx(
@@ -74,6 +76,41 @@ def test_segments_have_times_and_figures(client: Client) -> None:
     assert data["tokens"] == first["tokens"] + second["tokens"] > 0
     assert data["rtfx"] == pytest.approx(data["duration"] / data["compute_seconds"], rel=1e-3)
     assert data["flags"] == first["flags"] == []
+
+
+def test_programs_choose_what_is_translated_as_one(client: Client, tmp_path: Path) -> None:
+    pause = np.zeros(24_000, np.float32)
+    apart = [load_audio(EXAMPLES / "en_1.flac"), pause, load_audio(EXAMPLES / "en_2.flac")]
+    soundfile.write(tmp_path / "apart.wav", np.concatenate(apart), 16_000)
+    recording = handle_file(str(tmp_path / "apart.wav"))
+    for segments, count in (("sentence", 1), ("pause", 2), ("whole", 1)):
+        data = client.predict(recording, segments=segments, api_name="/translate_segments")
+        assert len(data["segments"]) == count
+    both = reference("en_1") + reference("en_2")
+    assert client.predict(recording, segments="pause", api_name="/translate") == both
+    path = client.predict(recording, format="tsv", segments="pause", api_name="/captions")
+    assert len(Path(path).read_text("utf-8").splitlines()) == 3
+
+
+def test_each_sentence_of_two_languages_is_translated(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "both.wav"
+    soundfile.write(path, two_languages(), 16_000)
+    data = client.predict(handle_file(str(path)), api_name="/translate_segments")
+    assert data["direction"] == "auto"
+    assert [x["direction"] for x in data["segments"]] == ["en2ja", "ja2en"] * 2
+    assert all(reference(name) in data["text"] for name in TWO_LANGUAGES)
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 2])
+def test_over_http_the_last_values_may_be_left_out(space: str, left_out: int) -> None:
+    api = space + "gradio_api"
+    with (EXAMPLES / "ja_1.flac").open("rb") as file:
+        (path,) = httpx.post(f"{api}/upload", files={"files": file}).json()
+    values = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "ja2en", "sentence"]
+    body = {"data": values[: len(values) - left_out]}
+    event = httpx.post(f"{api}/call/translate", json=body).json()["event_id"]
+    answer = httpx.get(f"{api}/call/translate/{event}", timeout=60).text
+    assert json.loads(answer.split("data: ")[1].splitlines()[0]) == [reference("ja_1")]
 
 
 def test_a_translation_has_one_json_form(client: Client, space: str) -> None:
@@ -148,6 +185,9 @@ def test_no_recording_and_a_wrong_direction_are_refused(client: Client) -> None:
         client.predict(clip("en_1"), "sideways", api_name="/translate")
     with pytest.raises(AppError, match="no format exe: choose from txt"):
         client.predict(clip("en_1"), "auto", "exe", api_name="/captions")
+    for endpoint in ("translate", "translate_segments", "captions"):
+        with pytest.raises(AppError, match="segments breath: choose sentence, pause or whole"):
+            client.predict(clip("en_1"), segments="breath", api_name=f"/{endpoint}")
 
 
 def test_silence_is_empty_text_and_a_flag(client: Client, tmp_path: Path) -> None:

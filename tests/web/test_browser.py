@@ -20,7 +20,7 @@ import pytest
 import soundfile
 import soxr
 from axe_playwright_python.sync_playwright import Axe
-from clips import EXAMPLES, ROOT, reference
+from clips import EXAMPLES, ROOT, TWO_LANGUAGES, reference, two_languages
 from own_space import free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from recordings import RATE, encoded
@@ -147,6 +147,19 @@ def test_an_upload_is_translated(visit: Open, name: str, language: str) -> None:
     assert_accessible(page)
 
 
+def test_two_languages_in_one_recording_are_both_translated(visit: Open, tmp_path: Path) -> None:
+    path = tmp_path / "both.wav"
+    soundfile.write(path, two_languages(), SAMPLE_RATE)
+    page = visit()
+    upload(page, path)
+    page.click("#translate")
+    expect(page.locator("#cost p")).to_be_visible()
+    assert all(reference(name) in result(page) for name in TWO_LANGUAGES)
+    languages = page.locator("#segments [lang]").evaluate_all("rows => rows.map(x => x.lang)")
+    assert languages == ["ja", "en"] * 2
+    photograph(page, "two_languages")
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 def test_a_video_is_taken_too(visit: Open, tmp_path: Path, dropped: bool) -> None:
     video = tmp_path / "talk.mkv"
@@ -232,7 +245,8 @@ def test_live_captions_grow_and_settle(visit: Open) -> None:
 
 def test_stop_keeps_what_was_finished_and_frees_the_model(visit: Open, tmp_path: Path) -> None:
     long = tmp_path / "long.flac"
-    samples = np.tile(load_audio(EXAMPLES / "en_long.flac"), 6)
+    talk = load_audio(EXAMPLES / "en_long.flac")
+    samples = np.tile(np.pad(talk, (0, 3 * SAMPLE_RATE)), 6)
     soundfile.write(long, samples, SAMPLE_RATE)
     minutes, seconds = divmod(round(len(samples) / SAMPLE_RATE), 60)
     page = visit()
@@ -273,17 +287,23 @@ def test_every_format_downloads_and_parses(visit: Open) -> None:
     for format in ("srt", "vtt"):
         lines = pysubs2.SSAFile.from_string(contents[format], format_=format)
         assert "".join(line.plaintext for line in lines).replace("\n", "") == text
-    assert len(contents["tsv"].splitlines()) == 3
+    assert len(contents["tsv"].splitlines()) == 2
 
 
-def test_a_row_plays_its_part_of_the_recording(visit: Open) -> None:
+def test_a_row_plays_its_part_of_the_recording(visit: Open, tmp_path: Path) -> None:
+    far_apart = tmp_path / "two.flac"
+    first, second = (load_audio(EXAMPLES / f"{name}.flac") for name in ("en_1", "en_2"))
+    silence = np.zeros(3 * SAMPLE_RATE, np.float32)
+    soundfile.write(far_apart, np.concatenate([first, silence, second]), SAMPLE_RATE)
     page = visit()
     page.evaluate(
         "const play = HTMLMediaElement.prototype.play;"
         "HTMLMediaElement.prototype.play = function () {"
         " window.played = this; return play.call(this); }; 0"
     )
-    translate(page, "en_two_sentences")
+    upload(page, far_apart)
+    page.click("#translate")
+    expect(page.locator("#cost p")).to_be_visible()
     page.get_by_text("Details and downloads").click()
     row = page.locator("#segments tr[data-start]").nth(1)
     start, end = (float(row.get_attribute(f"data-{x}") or "nan") for x in ("start", "end"))

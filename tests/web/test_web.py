@@ -9,6 +9,7 @@ import pytest
 
 from speech_translation.engine import load_engine
 from speech_translation.errors import EngineError, ModelError
+from speech_translation.segments import POLICIES
 from speech_translation.types import Direction, Flag, Hypothesis, Language, Segment
 from web.html import progress_bar, segment_table, status
 from web.loading import Loading
@@ -84,7 +85,8 @@ def long_recording() -> np.ndarray:
 
 def test_text_only_grows_and_the_last_update_is_whole() -> None:
     engine = load_engine("phrasebook")
-    updates = list(stream(long_recording(), engine, Direction.EN_JA, "", threading.Event()))
+    event = threading.Event()
+    updates = list(stream(long_recording(), engine, Direction.EN_JA, "", event, POLICIES["pause"]))
     last = updates[-1]
     assert last.translation is not None
     assert last.text == last.translation.text
@@ -96,7 +98,7 @@ def test_text_only_grows_and_the_last_update_is_whole() -> None:
 
 def test_who_stops_keeps_what_was_finished() -> None:
     engine, stopped = load_engine("phrasebook"), threading.Event()
-    for update in stream(long_recording(), engine, Direction.EN_JA, "", stopped):
+    for update in stream(long_recording(), engine, Direction.EN_JA, "", stopped, POLICIES["pause"]):
         if update.done > 0:
             stopped.set()
     assert update.translation is not None
@@ -138,6 +140,7 @@ def test_every_text_can_be_filled_in() -> None:
             "tokens",
             "megabytes",
             "direction",
+            "segments",
             "reason",
             "ahead",
             "model",
