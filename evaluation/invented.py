@@ -130,8 +130,9 @@ def odd_speech() -> Iterator[Clip]:
     yield Clip("one word for 30 s", np.tile(word, 75), Direction.EN_JA)
     yield Clip("the other language", english, Direction.JA_EN, frozenset({in_english}))
     yield Clip("the other language", japanese, Direction.EN_JA, frozenset({in_japanese}))
-    for direction in (Direction.EN_JA, Direction.AUTO):
-        yield Clip("two languages", both, direction, frozenset({translated, in_japanese}))
+    in_turn = (EXAMPLES / "ja_1.txt").read_text("utf-8").strip()
+    yield Clip("two languages", both, Direction.EN_JA, frozenset({translated + in_japanese}))
+    yield Clip("two languages", both, Direction.AUTO, frozenset({translated, in_turn}))
 
 
 def outcomes(clips: Iterable[Clip], engine: Engine) -> dict[str, Outcome]:

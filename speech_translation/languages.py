@@ -15,10 +15,10 @@ from typing import NamedTuple
 from speech_translation.types import Direction, Seconds
 
 SWITCH = 3.0
-"""Nats. A piece between two of the other language needs twice that: a probability of 0.998."""
+"""Nats. A piece of its own needs twice that against its neighbours: a probability of 0.998."""
 
 _SUREST = 10.0  # nats; a model can be surer than it has reason to be
-_WHOLE: Seconds = 1.0  # what is shorter says less about its language: "um", "no"
+_WHOLE: Seconds = 1.5  # what is shorter says less about its language: "um", "no"
 _BOTH = (Direction.EN_JA, Direction.JA_EN)
 
 
@@ -41,18 +41,19 @@ class Vote(NamedTuple):
         return max(0.0, min(odds, _SUREST)) * min(1.0, self.seconds / _WHOLE)
 
 
-def directions(
-    votes: Sequence[Vote],
-    before: Direction = Direction.AUTO,
-    after: Direction = Direction.AUTO,
-) -> list[Direction]:
-    """The direction of each piece; `before` and `after` are those of its neighbours, if known.
+def directions(votes: Sequence[Vote], before: Direction = Direction.AUTO) -> list[Direction]:
+    """The direction of each piece; `before` is that of the piece before the first, if known.
 
-    AUTO for all where nothing was named and nothing is known.
+    The talk is taken to go on behind the last piece as it was before the first, or as most of it
+    is: so at its ends, too, a change needs twice `SWITCH`. AUTO for all where nothing was named and
+    nothing is known.
     """
-    if before is Direction.AUTO and all(vote.evidence == 0 for vote in votes):
-        return [Direction.AUTO] * len(votes)
-    costs = {d: SWITCH if before not in (Direction.AUTO, d) else 0.0 for d in _BOTH}
+    if before is Direction.AUTO:
+        if all(vote.evidence == 0 for vote in votes):
+            return [Direction.AUTO] * len(votes)
+        before = max(_BOTH, key=lambda d: sum(v.evidence for v in votes if v.direction is d))
+    around = {direction: 0.0 if direction is before else SWITCH for direction in _BOTH}
+    costs = around
     came_from: list[dict[Direction, Direction]] = []
     for vote in votes:
         step: dict[Direction, Direction] = {}
@@ -64,9 +65,7 @@ def directions(
             reached[direction] = cost + (vote.evidence if vote.direction is other else 0.0)
         came_from.append(step)
         costs = reached
-    path = [
-        min(_BOTH, key=lambda d: costs[d] + (SWITCH if after not in (Direction.AUTO, d) else 0))
-    ]
+    path = [min(_BOTH, key=lambda d: costs[d] + around[d])]
     for step in reversed(came_from[1:]):
         path.append(step[path[-1]])
     return path[::-1] if votes else []

@@ -262,7 +262,7 @@ class LiveTranslator:
         None where the language has changed: what was said before is made a caption.
         """
         began = self._clock()
-        *others, piece = self._session.by_language([utterance], growing=True)
+        *others, piece = self._session.by_language([utterance])
         if others:
             self._ended += self._speech.take(others[-1][0].span.end)
             self._fix()

@@ -194,20 +194,16 @@ class Session:
         self,
         utterances: Sequence[Utterance],
         ahead: Sequence[Utterance] = (),
-        *,
-        growing: bool = False,
     ) -> list[tuple[Utterance, Direction]]:
         """`utterances`, cut where the language changes, and the direction of each piece.
 
-        What comes `ahead` has a say. Where that is not known yet, in speech that is `growing`, the
-        talk is taken to go on as it was. AUTO is left for what the model may name itself: nothing
-        is known yet, or it heard no language in any region.
+        What comes `ahead` has a say. AUTO is left for what the model may name itself: nothing is
+        known yet, or it heard no language in any region.
         """
         if self._asked is not Direction.AUTO:
             return [(utterance, self._asked) for utterance in utterances]
         votes = self._voted([*utterances, *ahead])
-        after = self._latest if growing else Direction.AUTO
-        named = iter(zip(votes, directions(votes, self._latest, after), strict=True))
+        named = iter(zip(votes, directions(votes, self._latest), strict=True))
         pieces = []
         for utterance in utterances:
             told = list(zip(utterance.regions, named, strict=False))

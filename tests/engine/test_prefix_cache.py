@@ -20,8 +20,11 @@ FRAMES = round(WINDOW * 100)
 
 
 def speech(language: str, seconds: float) -> np.ndarray:
-    """Sentences without the pauses between them: one long segment."""
-    loud = without_pauses(clip(f"{language}_long"))
+    """A sentence over and over: one long segment, whose beginning is as loud as the rest.
+
+    The features of a recording depend on its loudest moment, so a louder one later changes them.
+    """
+    loud = without_pauses(clip(f"{language}_1"))
     return np.resize(loud, round(seconds * SAMPLE_RATE))
 
 

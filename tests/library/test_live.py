@@ -122,7 +122,9 @@ def assert_like(live: Iterable[Segment], whole: Iterable[Segment]) -> None:
 
 
 LONG_ARE_SLOW = [
-    pytest.param(name, marks=pytest.mark.slow) if name.endswith("long") else name for name in CLIPS
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith("long") else name
+    for name in CLIPS
+    if not name.endswith("talk")
 ]
 
 
