@@ -155,6 +155,8 @@ def test_two_languages_in_one_recording_are_both_translated(visit: Open, tmp_pat
     page.click("#translate")
     expect(page.locator("#cost p")).to_be_visible()
     assert all(reference(name) in result(page) for name in TWO_LANGUAGES)
+    page.get_by_text("Details and downloads").click()
+    expect(page.locator("#segments tr[data-start]")).to_have_count(4)
     languages = page.locator("#segments [lang]").evaluate_all("rows => rows.map(x => x.lang)")
     assert languages == ["ja", "en"] * 2
     photograph(page, "two_languages")
