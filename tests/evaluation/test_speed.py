@@ -159,7 +159,7 @@ def test_what_is_around_the_model_is_all_but_the_model(monkeypatch: pytest.Monke
     assert list(rendered) == list(FORMATS)
     for translation in rendered.values():
         assert translation.duration == pytest.approx(60)
-        assert len(translation.segments) > 10
+        assert len(translation.segments) >= 3
         assert all(segment.text for segment in translation.segments)
 
 
