@@ -385,7 +385,7 @@ class SpeechStream:
     def _no_more(self, regions: list[Span]) -> bool:
         """Whether whatever comes after this pause would make the segment too long."""
         longest = self._policy.longest * SAMPLE_RATE
-        return self.pause > 0 and self._stretches.start - regions[0].start > longest
+        return not self._stretches.speaking and self._stretches.start - regions[0].start > longest
 
     def _divided(self, regions: list[Span], *, goes_on: bool = False) -> list[tuple[Span, ...]]:
         """`regions` in segments, without padding."""

@@ -126,9 +126,10 @@ def iter_translate(
         policy,
         size,
     )
+    ahead = _AHEAD if direction is Direction.AUTO else 0
     for first in range(0, len(found), size):
         batch = found[first : first + size]
-        near = found[first : first + size + _AHEAD]
+        near = found[first : first + size + ahead]
         utterances = [Utterance(regions, cut(samples, regions)) for regions in near]
         yield from session.batch(utterances[: len(batch)], utterances[len(batch) :])
         if session.stopped:

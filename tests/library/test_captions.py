@@ -8,7 +8,8 @@ from typing import get_args
 
 import pysubs2
 import pytest
-from hypothesis import given, settings
+from caption_texts import texts, unhurried
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_translation import files
@@ -219,31 +220,6 @@ def test_a_lone_surrogate_does_not_stop_the_file(tmp_path: Path) -> None:
 
 # Properties
 
-unhurried = settings(deadline=None, database=None)  # a busy machine is no fault
-
-words = st.sampled_from(
-    [
-        *("the", "a", "library", "tomorrow,", "Really?", "Yes.", "Mr.", "2024", "(", ")"),
-        *(
-            "図書館",
-            "は、",
-            "です。",
-            "「本」",
-            "を、",
-            "ー",
-            "っ",
-            "？！",
-            "カタカナ" * 6,
-            "\u3000",
-        ),
-        *("🙂", "e\u0301a", "<b>", "{\\i1}", "&amp;", "-->", "\\N", "\u200d", "\u0301"),
-    ]
-)
-texts = st.one_of(
-    st.lists(words, max_size=60).map(" ".join),
-    st.lists(words, max_size=60).map("".join),
-    st.text(max_size=200),
-)
 translations = st.lists(
     st.builds(
         lambda start, length, text, direction: Segment(start, start + length, text, direction),

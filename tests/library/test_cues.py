@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from caption_texts import texts, unhurried, words
 from clips import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_translation.audio import load_audio
@@ -353,32 +354,6 @@ def test_a_cue_that_begins_a_sentence_begins_when_it_is_said(direction: Directio
 
 
 # Properties
-
-unhurried = settings(deadline=None, database=None)  # a busy machine is no fault
-
-words = st.sampled_from(
-    [
-        *("the", "a", "library", "tomorrow,", "Really?", "Yes.", "Mr.", "2024", "(", ")"),
-        *(
-            "図書館",
-            "は、",
-            "です。",
-            "「本」",
-            "を、",
-            "ー",
-            "っ",
-            "？！",
-            "カタカナ" * 6,
-            "\u3000",
-        ),
-        *("🙂", "e\u0301a", "<b>", "{\\i1}", "&amp;", "-->", "\\N", "\u200d", "\u0301"),
-    ]
-)
-texts = st.one_of(
-    st.lists(words, max_size=60).map(" ".join),
-    st.lists(words, max_size=60).map("".join),
-    st.text(max_size=200),
-)
 
 
 @st.composite
