@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import numpy as np
 
 from phrasebook.speech import join
 from phrasebook.synthesis import Clip
+from speech_translation.text import sentence_ends
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
 PAUSES: tuple[Seconds, Seconds] = (0.1, 1.2)
 """From the end of one clip to the beginning of the next."""
 
-_AFTER_SENTENCE = re.compile(r"(?<=[。？！])|(?<=[.?!])\s+")
-
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text of the phrasebook, which has no abbreviations."""
-    return [part for part in _AFTER_SENTENCE.split(text) if part]
+    """The sentences of a text, without the spaces between them."""
+    edges = [0, *sentence_ends(text), len(text)]
+    return [part for first, last in pairwise(edges) if (part := text[first:last].strip())]
 
 
 def right_sentences(reply: str, reference: str) -> int:

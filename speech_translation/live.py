@@ -17,7 +17,7 @@ from speech_translation.detector import Samples
 from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
 from speech_translation.segments import SENTENCE, Policy, SpeechStream, Utterance
-from speech_translation.text import JAPANESE
+from speech_translation.text import JAPANESE, sentence_ends
 from speech_translation.translate import RETRY_FLAGS, Session, common_direction
 from speech_translation.types import (
     SAMPLE_RATE,
@@ -31,12 +31,6 @@ from speech_translation.types import (
 
 # What settles as one: a kana or kanji, or a word of another script, and the space after it.
 _UNIT = re.compile(rf"(?:[{JAPANESE}]|[^{JAPANESE}\s]+)\s*")
-
-# The end of a sentence; three points are none.
-_SENTENCE_ENDS = re.compile(
-    r"(?<!\.)(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St))(?<!\bMrs)(?<!\bProf)"
-    r"[.!?](?!\.)[\"'”’)\]]*(?=\s+[^\sa-z]|\s*$)|[。．！？][」』）”’)]*"
-)
 
 _CLOSED: Seconds = 0.1  # after its end a window is surely closed
 
@@ -156,7 +150,8 @@ class LiveTranslator:
             self._fix()
             while len(self._unheard):
                 self._listen()
-            if self._sentence is not None and self._said_since(self._sentence[0]) == 0:
+            utterance, sentence = self._speech.current, self._sentence
+            if utterance and sentence and not _spoken(utterance, since=sentence[0].span.end):
                 self._fix_sentence()
             self._ended += self._speech.finish()
             self._fix()
@@ -224,24 +219,19 @@ class LiveTranslator:
         utterance, pause = self._speech.current, self._speech.pause
         if utterance is None:
             return
-        said = utterance.span.end - self._asked_at
+        said = _spoken(utterance, since=self._asked_at)
         behind = self._late > self._partial_every  # then one translation a pause has to do
         ends = said > 0 and pause >= _PAUSE
         if self._sentence is None:
             if ends:
                 self._ask(utterance)
-        elif self._said_since(self._sentence[0]) == 0:
+        elif _spoken(utterance, since=self._sentence[0].span.end) == 0:
             if pause >= _LASTED:
                 self._fix_sentence()
         elif _seconds([utterance]) > self._policy.wanted[1]:
             self._fix_sentence()  # before it has to be cut where nothing ends
-        elif ends or (said >= _FOLLOWS * SAMPLE_RATE and not behind):
+        elif ends or (said >= _FOLLOWS and not behind):
             self._ask(utterance)
-
-    def _said_since(self, utterance: Utterance) -> int:
-        """Samples from the end of `utterance` to where the speech under way has come."""
-        current = self._speech.current
-        return 0 if current is None else max(0, current.span.end - utterance.span.end)
 
     def _ask(self, utterance: Utterance) -> None:
         """Have the model say whether a sentence ends here, or ended where it seemed to."""
@@ -252,8 +242,8 @@ class LiveTranslator:
         if self._sentence is not None and goes_on(hypothesis.text, after=self._sentence[1].text):
             self._fix_sentence()
         elif self._speech.pause >= _PAUSE:
-            ends = [match.end() for match in _SENTENCE_ENDS.finditer(hypothesis.text)]
-            whole = ends[-1:] == [len(hypothesis.text)] and not hypothesis.flags & RETRY_FLAGS
+            ends = sentence_ends(hypothesis.text)[-1:] == [len(hypothesis.text)]
+            whole = ends and not hypothesis.flags & RETRY_FLAGS
             self._sentence = (utterance, hypothesis) if whole else None
 
     def _translated(self, utterance: Utterance) -> Hypothesis | None:
@@ -350,11 +340,15 @@ def goes_on(text: str, after: str) -> bool:
 
     It need not say the same words: what follows may put another light on them.
     """
-    count = len(_SENTENCE_ENDS.findall(after))
-    ends = [match.end() for match in _SENTENCE_ENDS.finditer(text)]
+    count, ends = len(sentence_ends(after)), sentence_ends(text)
     if len(ends) < count or not text[ends[count - 1] :].strip():
         return False
     return SequenceMatcher(None, after, text[: ends[count - 1]]).ratio() >= _ALIKE
+
+
+def _spoken(utterance: Utterance, since: int) -> Seconds:
+    """How long somebody speaks in `utterance` after sample `since`, pauses left out."""
+    return sum(max(0, end - max(start, since)) for start, end in utterance.regions) / SAMPLE_RATE
 
 
 def _seconds(utterances: list[Utterance]) -> Seconds:

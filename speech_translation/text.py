@@ -20,6 +20,12 @@ _ABBREVIATION = re.compile(r"[A-ZＡ-Ｚ\d\W]{1,12}")
 _NAME = re.compile(r"(?<![a-zA-Z])[A-Z][a-zA-Z]*")
 _MARK = re.compile(r"[、。，．,.！？!?；：]")
 
+_CLOSING = r"""["'”’)\]」』）】]*"""
+_SENTENCE_END = re.compile(
+    r"(?<!\.)(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St))(?<!\bMrs)(?<!\bProf)"
+    rf"[.!?]+(?<!\.\.){_CLOSING}(?=\s+[^\sa-z]|\s*$|[{JAPANESE}])|[。．！？]+{_CLOSING}"
+)
+
 _SHORT, _LONGEST_TITLE = 12, 24
 """Letters that a Japanese text may have without any kana: as a sentence, and as a title."""
 
@@ -35,6 +41,15 @@ _LOOP_LENGTH = 18
 def has_japanese(text: str) -> bool:
     """Whether any kana or kanji occurs."""
     return _JAPANESE.search(text) is not None
+
+
+def sentence_ends(text: str) -> list[int]:
+    """Where the sentences of `text` end: behind the full stop, and the quotes it closes.
+
+    Three points end none, nor does a full stop that belongs to a title, an initial or a number, or
+    that a small letter follows.
+    """
+    return [match.end() for match in _SENTENCE_END.finditer(text)]
 
 
 def wrong_script(text: str, target: Language) -> bool:

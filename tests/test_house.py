@@ -26,7 +26,7 @@ ROOMS = {
 # Storeys of the library, from the ground up: a module imports from its own storey or from below.
 STOREYS = [
     {"types", "errors", "languages", "text", "files"},
-    {"audio", "detector", "segments"},
+    {"audio", "detector", "segments", "atoms", "layout"},
     {"engine", "captions", "cues", "manifest"},
     {"translate"},
     {"live", "bulk", "journal"},

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from speech_translation.text import (
     has_japanese,
     length_flags,
     repeated,
+    sentence_ends,
     wrong_script,
 )
 from speech_translation.types import Direction, Flag, Language, Segment, Translation
@@ -51,6 +53,30 @@ from speech_translation.types import Direction, Flag, Language, Segment, Transla
 )
 def test_wrong_script(text: str, target: Language, wrong: bool) -> None:
     assert wrong_script(text, target) is wrong
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["It is here. ", "And there?"],
+        ["駅です。", "「はい！」", "次は"],
+        ["OK! ", "駅です。"],
+        ["OK!", "駅です。"],
+        ["He said, “Go.” ", "And then"],
+        ["I met Mr. Smith. ", "J. R. R. Tolkien did not."],
+        ["It leaves at 8 a.m. on Monday."],
+        ["It is 3.5 km."],
+        ["Well... Then she left."],
+        ["What?! ", "No."],
+        ["駅は…どこ"],
+        [""],
+    ],
+)
+def test_where_sentences_end(sentences: list[str]) -> None:
+    text = "".join(sentences)
+    ends = [0, *sentence_ends(text), len(text)]
+    parts = [text[a:b].strip() for a, b in itertools.pairwise(ends) if text[a:b].strip()]
+    assert parts == [sentence.strip() for sentence in sentences if sentence]
 
 
 def test_kanji_alone_is_japanese() -> None:
