@@ -154,6 +154,17 @@ def cut(samples: Samples, regions: Sequence[Span]) -> Samples:
     return np.pad(piece, (0, max(0, _MIN_INPUT - len(piece))))
 
 
+def shorter(utterance: Utterance, policy: Policy) -> list[Utterance]:
+    """`utterance` divided once more, by a policy with shorter segments; every region is kept."""
+    begin, samples = utterance.span.start, utterance.samples
+    regions = [_moved(region, -begin) for region in utterance.regions]
+    segments = divide(regions, speech_probabilities(samples), samples, policy)
+    return [
+        Utterance(tuple(_moved(region, begin) for region in part), cut(samples, part))
+        for part in padded(segments, span_of(regions), policy)
+    ]
+
+
 class _Cut(NamedTuple):
     """A place where a segment may end: there, where the next one begins, and the cost."""
 

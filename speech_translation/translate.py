@@ -21,6 +21,7 @@ from speech_translation.segments import (
     cut,
     find_segments,
     padded,
+    shorter,
 )
 from speech_translation.text import echoed, length_flags
 from speech_translation.types import (
@@ -322,13 +323,10 @@ class Session:
     ) -> list[tuple[Utterance, Hypothesis]]:
         """Once more, in shorter segments and with repetition made costly; nothing if as spoilt."""
         start, end = utterance.span
-        parts = [utterance]
         half = (end - start) / SAMPLE_RATE / 2
+        parts = [utterance]
         if half >= _RETRY_SHORTEST / 2:
-            policy = replace(self._policy, longest=half, wanted=(0.0, half))
-            found = find_segments(utterance.samples, policy)
-            moved = [tuple(Span(start + a, start + b) for a, b in regions) for regions in found]
-            parts = [_part(utterance, regions) for regions in moved] or parts
+            parts = shorter(utterance, replace(self._policy, longest=half, wanted=(0.0, half)))
         again = self.generate(parts, direction, _RETRY_PENALTY)
         if any(hypothesis.flags & RETRY_FLAGS for hypothesis in again):
             return []

@@ -181,8 +181,12 @@ def test_a_loop_is_tried_once_more_in_shorter_spans() -> None:
     assert max(second["lengths"]) <= first["lengths"][0] / 2
     assert sum(second["lengths"]) <= first["lengths"][0]
     assert Flag.REPEATED not in translation.flags
-    assert translation.segments[0].regions
     assert len(translation.segments) == len(second["lengths"]) > 1
+    # All the speech is heard again, and the padding of each part.
+    again = [span for segment in translation.segments for span in segment.regions]
+    for begin, end in find_segments(clip)[0]:
+        heard = sum(max(0, min(b, end / 16_000) - max(a, begin / 16_000)) for a, b in again)
+        assert heard == pytest.approx((end - begin) / 16_000)
 
 
 def test_a_loop_that_stays_is_shown_and_flagged(three_utterances: np.ndarray) -> None:
