@@ -520,8 +520,11 @@ def test_a_pause_does_not_renew_the_line() -> None:
 def test_lines_take_at_most_half_of_the_time() -> None:
     clock = Clock()
     engine = StandIn(clock=clock, cost=0.2)
-    feed(LiveTranslator(engine, clock=clock), talk(10), 800, clock=clock)
+    translator = LiveTranslator(engine, clock=clock)
+    feed(translator, talk(10), 800, clock=clock)
     assert len(engine.calls) > 4
+    heard = sum(len(call.batch[0]) for call in engine.calls) / RATE
+    assert translator.translation().compute_seconds == pytest.approx(0.2 * heard)
     for call, following in itertools.pairwise(engine.calls):
         assert following.at - call.at >= 0.2 * 2 * len(call.batch[0]) / RATE
 
