@@ -24,6 +24,10 @@ WORDS = 5  # single words are spoken in lists of up to so many
 SENTENCES = (0.25, 0.18, 0.17, 0.15, 0.09, 0.07, 0.05, 0.04)  # shares of one, two ... in a row
 LONGEST = 2600  # frames; no sentence is added beyond
 BREATHES = 0.2  # share of the sentences with a pause put inside
+# Who is asked before a sentence is over, as live captions ask, has not heard enough to translate
+# it: the share of the utterances whose last sentence is cut off, and how much of it is heard.
+UNFINISHED, HEARD_OF_IT = 0.15, (0.15, 0.85)
+STOPPED = "…"  # what a translation says of a sentence that is not over
 PAUSE, LONG_PAUSE, IS_LONG = (10, 120), (120, 300), 0.1  # frames, and the share of long ones
 
 
@@ -33,7 +37,7 @@ class Example:
 
     `features` is (128, frames) log-mel; `target` None means speech that the model must not
     translate. `forced` puts the tag into the prompt, so that the loss starts after it. `spoken` is
-    the text for CTC, empty for none.
+    the text for CTC, empty for none or where it is not known to the word.
     """
 
     features: torch.Tensor
@@ -122,33 +126,48 @@ class Speech:
             count = rng.choices(range(len(SENTENCES)), SENTENCES)[0]
             following = rng.choices(("kokoro", "cheap"), (0.7, 0.3), k=count)
             features = self._breathing(features)
+        before, over = features[:, :0], ""  # the last sentence, and the text of this
         for next_kind in following:
             if features.shape[1] > LONGEST:
                 break
             second, more = rng.choice(self.pools[next_kind, spoken_in])
             gap = self._pause(features, long=kind != "word" and rng.random() < IS_LONG)
-            more = more if kind == "word" else self._breathing(more)
-            features = torch.cat((features, gap, more), dim=1)
+            before, over = torch.cat((features, gap), dim=1), text
+            features = torch.cat((before, more if kind == "word" else self._breathing(more)), dim=1)
             spoken = join(spoken, second.text, spoken_in)
             text = join(text, second.translation, other_language)
         if rng.random() < TRANSCRIBE:
             return Example(features, spoken_in, spoken, True, spoken)
+        if kind != "word" and rng.random() < UNFINISHED:
+            heard = self._beginning(features[:, before.shape[1] :])
+            text = join(over, STOPPED, other_language) if over else STOPPED
+            return Example(torch.cat((before, heard), dim=1), other_language, text, False, "")
         return Example(features, other_language, text, False, spoken)
 
     def _pause(self, features: torch.Tensor, *, long: bool = False) -> torch.Tensor:
         frames = self.random.randrange(*(LONG_PAUSE if long else PAUSE))
         return torch.full((N_MELS, frames), float(features.min())).half()
 
-    def _breathing(self, features: torch.Tensor) -> torch.Tensor:
+    def _breathing(self, sentence: torch.Tensor) -> torch.Tensor:
         """Some of the time, a pause put where the sentence is quiet."""
-        frames = features.shape[1]
-        if self.random.random() >= BREATHES or frames < 60:
-            return features
-        level = features.float().mean(0).unfold(0, 5, 1).mean(1)
-        inner = level[frames // 6 : -(frames // 6)]
-        quiet = inner.argsort()[: max(4, len(inner) // 12)].tolist()
-        at = self.random.choice(quiet) + frames // 6 + 2
-        return torch.cat((features[:, :at], self._pause(features), features[:, at:]), dim=1)
+        if self.random.random() >= BREATHES or sentence.shape[1] < 60:
+            return sentence
+        at = self._quiet_place(sentence, 1 / 6, 5 / 6)
+        return torch.cat((sentence[:, :at], self._pause(sentence), sentence[:, at:]), dim=1)
+
+    def _beginning(self, sentence: torch.Tensor) -> torch.Tensor:
+        """The first part of the sentence: up to a pause, or to somewhere within a word."""
+        if self.random.random() < 0.5:
+            at = self._quiet_place(sentence, *HEARD_OF_IT)
+            return torch.cat((sentence[:, :at], self._pause(sentence)), dim=1)
+        return sentence[:, : round(self.random.uniform(*HEARD_OF_IT) * sentence.shape[1])]
+
+    def _quiet_place(self, sentence: torch.Tensor, first: float, last: float) -> int:
+        """One of the quietest frames between these shares of the sentence."""
+        level = sentence.float().mean(0).unfold(0, 5, 1).mean(1)
+        begin, end = round(first * len(level)), round(last * len(level))
+        quiet = level[begin:end].argsort()[: max(4, (end - begin) // 12)].tolist()
+        return int(self.random.choice(quiet)) + begin + 2
 
     def _untranslatable(self, features: torch.Tensor) -> Example:
         """Sound to be answered with `language None` or, when a language is forced, nothing."""

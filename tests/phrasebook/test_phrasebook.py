@@ -11,7 +11,7 @@ from qwen_asr.core.transformers_backend.processing_qwen3_asr import (
 )
 
 from phrasebook.augment import N_MELS, augment, noise
-from phrasebook.evaluate import table, transcript_scores, utterance_scores
+from phrasebook.evaluate import table, transcript_scores, unfinished_scores, utterance_scores
 from phrasebook.speech import Speech
 from phrasebook.synthesis import Clip, load_clips
 from phrasebook.train import PEAK_LR, audio_tokens, learning_rate
@@ -78,7 +78,17 @@ def test_examples_ask_for_the_target_language(clips: list[Clip]) -> None:
     translated = [x for x in drawn if x.text and not x.forced]
     assert len(translated) > 300
     for example in translated:
-        assert (example.target is Language.JAPANESE) == example.spoken.isascii()
+        if example.spoken:
+            assert (example.target is Language.JAPANESE) == example.spoken.isascii()
+    stopped = [x for x in translated if x.text.endswith("…")]
+    assert stopped
+    assert all(not x.spoken for x in stopped)  # which words were heard is not known
+    whole = "Good morning. "
+    assert all(
+        x.text in {"…", *(whole * n + "…" for n in range(1, 9))}
+        for x in stopped
+        if x.target is Language.ENGLISH
+    )
     unknown = [x for x in drawn if not x.text]
     assert {x.forced for x in unknown} == {True, False}
     assert all(x.target is None for x in unknown if not x.forced)
