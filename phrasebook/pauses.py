@@ -96,6 +96,13 @@ def _said_before(silence: tuple[int, int], length: int) -> float:
     return (start - margin) / max(1, length - 2 * margin - (end - start))
 
 
+def broken_off(samples: Pcm, seconds: Seconds) -> Pcm:
+    """What is said before the longest silence of `samples` (n,), and silence for `seconds`."""
+    start, _ = max(silences(samples), key=lambda run: run[1] - run[0])
+    result: Pcm = np.pad(samples[:start], (0, round(seconds * SAMPLE_RATE)))
+    return result
+
+
 def stretch(
     samples: Pcm, pauses: list[Seconds], *, shortest: Seconds = 0.04
 ) -> tuple[Pcm, list[tuple[int, int]]]:

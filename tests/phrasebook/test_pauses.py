@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from phrasebook.pauses import silences, speak_with_pause, stretch
+from phrasebook.pauses import broken_off, silences, speak_with_pause, stretch
 from phrasebook.voices import MARGIN, Pcm
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
@@ -39,6 +39,14 @@ def test_silences_get_exactly_the_lengths_that_are_wanted(pauses: list[Seconds])
         assert np.array_equal(word, heard)
     for start, end in places:
         assert np.abs(result[start:end]).max(initial=0) < 10
+
+
+def test_a_clip_is_broken_off_at_its_longest_silence() -> None:
+    first = np.concatenate([tone(0.5), quiet(0.2), tone(0.3)])
+    result = broken_off(np.concatenate([first, quiet(0.7), tone(0.4), quiet(0.9)]), 0.5)
+    assert np.array_equal(result[: len(first)], first)
+    assert len(result) == len(first) + SAMPLE_RATE // 2
+    assert not result[len(first) :].any()
 
 
 def test_a_pause_begins_and_ends_without_a_click() -> None:

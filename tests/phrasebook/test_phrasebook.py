@@ -122,11 +122,13 @@ def test_the_table_weighs_the_direction_by_clips() -> None:
     for name in ("2 to 4 sentences", "5 to 8 sentences"):
         results[name] = {"en": several, "ja": several}
     results["transcripts"] = {"en": {"n": 200, "exact": 0.97}, "ja": {"n": 200, "exact": 0.98}}
+    results["unfinished"] = {"en": {"n": 80, "open": 0.9}, "ja": {"n": 82, "open": 0.5}}
     text = table(results | {"machine": "here", "date": "today"})
     assert "| 98.5 % (99.0) | 100 | 98.5 % (99.0) | 300 |" in text
     assert "| 100.0 % | 400 | 98.5 % | 400 |" in text
     assert "2 to 4 sentences | 95.5 % | 180 | 95.5 % | 180 |" in text
     assert "written in the language spoken | 97.0 % | 200 | 98.0 % | 200 |" in text
+    assert "not completed by guess | 90.0 % | 80 | 50.0 % | 82 |" in text
 
 
 class Parrot:
@@ -173,3 +175,17 @@ def test_sentences_count_where_an_utterance_is_wrong() -> None:
     engine = Parrot(said[0], ("", "はい。どうも。"))
     scores = utterance_scores(engine, spoken(Language.ENGLISH, *said), Language.ENGLISH)
     assert scores == {"n": 2, "exact": 0.5, "sentences": 4, "exact_sentences": 0.75}
+
+
+def test_half_a_sentence_is_not_to_be_completed() -> None:
+    loud, silent = np.full(16_000, 9000, np.int16), np.zeros(16_000, np.int16)
+    clips = [
+        Clip("eval_pause", Language.ENGLISH, "", "", "a", 1.0, pause, samples=samples)
+        for pause, samples in (
+            (1.0, np.concatenate([loud, silent, loud])),  # one second and a half is heard
+            (1.0, np.concatenate([loud, loud, silent, loud])),
+            (0.1, np.concatenate([loud, loud, loud, silent, loud])),  # too short to be sure
+        )
+    ]
+    engine = Parrot(("", "駅は…"), ("", "駅です。"))
+    assert unfinished_scores(engine, clips, Language.ENGLISH) == {"n": 2, "open": 0.5}
