@@ -36,11 +36,16 @@ _CLOSED: Seconds = 0.1  # after its end a window is surely closed
 
 # A sentence that the model ends at a pause is over when the pause has lasted, or when the model,
 # having heard what follows, still ends it there. Its full stop alone proves little: a model that
-# was trained on sentences ends every piece of one so.
+# was trained on sentences ends every piece of one so. Somebody in a telephone conference pauses for
+# 2.0 s inside of a sentence (docs/segmentation.md).
 _PAUSE: Seconds = 0.5
-_LASTED: Seconds = 1.5
+_LASTED: Seconds = 2.5
 _FOLLOWS: Seconds = 1.0
-_ALIKE = 0.6  # share of a sentence that the longer speech has to repeat
+# A sentence that ended is repeated, and hardly longer than before; so is the first half of one that
+# did not, but it is longer then.
+_ALIKE = 0.6  # share of its letters
+_LONGER = 1.25  # times its letters, and
+_FEW = 2  # letters more
 
 _STEP = SAMPLE_RATE // 4  # between two looks; their places do not depend on the chunks
 
@@ -92,9 +97,11 @@ class LiveTranslator:
         self._sentence: tuple[Utterance, Hypothesis] | None = None  # that may be over
         self._asked_at = 0  # how much had been said when that was last looked into
         self._line_due = -math.inf  # when it may be renewed
+        self._free = -math.inf  # when the last translation has had its half of the time
         self._cost: tuple[Seconds, Seconds] = 0.0, 1.0  # of the last translation, for how much
         self._windows = 0  # of the utterance under way, that were worked on
         self._late: Seconds = 0.0  # how long the chunk that comes next has to wait
+        self._next = -math.inf  # when it comes
         self._duration: Seconds = 0.0
         self._compute_seconds: Seconds = 0.0
 
@@ -129,16 +136,16 @@ class LiveTranslator:
             self._unheard = np.concatenate([self._unheard, self._resampled(mono, rate)])
             seconds = len(mono) / rate
             self._duration += seconds
+            self._next = began - self._late + seconds
             try:
                 self._fix()
                 while len(self._unheard):
                     self._listen()
-                self._renew(self._late + self._clock() - began - seconds)
+                self._renew()
                 self._work_ahead()
             finally:
-                busy = self._clock() - began
-                self._compute_seconds += busy
-                self._late = max(0.0, self._late + busy - seconds)
+                self._compute_seconds += self._clock() - began
+                self._late = max(0.0, self._clock() - self._next)
 
     def finish(self) -> None:
         """The talk is over: fix what was said last. Safe to call again, as after an EngineError."""
@@ -220,7 +227,6 @@ class LiveTranslator:
         if utterance is None:
             return
         said = _spoken(utterance, since=self._asked_at)
-        behind = self._late > self._partial_every  # then one translation a pause has to do
         ends = said > 0 and pause >= _PAUSE
         if self._sentence is None:
             if ends:
@@ -230,7 +236,7 @@ class LiveTranslator:
                 self._fix_sentence()
         elif _seconds([utterance]) > self._policy.wanted[1]:
             self._fix_sentence()  # before it has to be cut where nothing ends
-        elif ends or (said >= _FOLLOWS and not behind):
+        elif ends or (said >= _FOLLOWS and self._has_time(utterance)):
             self._ask(utterance)
 
     def _ask(self, utterance: Utterance) -> None:
@@ -239,12 +245,18 @@ class LiveTranslator:
         if hypothesis is None:
             return
         self._asked_at = utterance.span.end
-        if self._sentence is not None and goes_on(hypothesis.text, after=self._sentence[1].text):
-            self._fix_sentence()
-        elif self._speech.pause >= _PAUSE:
-            ends = sentence_ends(hypothesis.text)[-1:] == [len(hypothesis.text)]
-            whole = ends and not hypothesis.flags & RETRY_FLAGS
-            self._sentence = (utterance, hypothesis) if whole else None
+        if hypothesis.flags & RETRY_FLAGS:
+            return
+        text = hypothesis.text
+        if self._sentence is not None:
+            before = self._sentence[1].text
+            if goes_on(text, after=before):
+                self._fix_sentence(rest=text[sentence_ends(text)[len(sentence_ends(before)) - 1] :])
+                return
+            if text != before:
+                self._sentence = None  # it did not end there
+        if self._speech.pause >= _PAUSE and sentence_ends(text)[-1:] == [len(text)]:
+            self._sentence = (utterance, hypothesis)
 
     def _translated(self, utterance: Utterance) -> Hypothesis | None:
         """What is being said, as far as it was heard; the line shows it.
@@ -260,36 +272,48 @@ class LiveTranslator:
         (hypothesis,) = self._session.translated([piece])
         self._note_cost(began, [utterance])
         self._line_span = utterance.span
-        self._line_due = began + max(self._partial_every, 2 * self._cost[0])
+        self._line_due = began + self._partial_every
+        self._free = began + 2 * self._cost[0]
         if not hypothesis.flags & RETRY_FLAGS:
             self._line.renew(hypothesis.text)
         return hypothesis
 
-    def _fix_sentence(self) -> None:
-        """Make the sentence that is over a caption, as it was translated when it ended."""
+    def _fix_sentence(self, rest: str = "") -> None:
+        """Make the sentence that is over a caption, as it was translated when it ended.
+
+        The line goes on with `rest`, what has been heard behind it.
+        """
         assert self._sentence is not None
         utterance, hypothesis = self._sentence
         self._speech.take(utterance.span.end)
         self._asked_at = utterance.span.end
         self.segments += (self._session.segment(utterance, hypothesis),)
         self._begin_line()
+        self._line.renew(rest.strip())
 
-    def _renew(self, late: Seconds) -> None:
-        """Translate what is being said, as far as it was heard, if there is time for that.
+    def _renew(self) -> None:
+        """Translate what is being said, as far as it was heard, if it is time and there is time.
 
-        There is none when the chunk that comes next, already `late`, would have to wait for more
-        than `partial_every`. What this costs is judged by the last translation.
+        While a sentence may be over, asking about its end renews the line.
         """
         utterance = self._speech.current
-        if self._clock() < self._line_due or utterance is None:
+        if self._sentence is not None or utterance is None or self._clock() < self._line_due:
             return
         if utterance.span == self._line_span:
             return
-        seconds = _seconds([utterance])
-        cost, length = self._cost
-        expected = max(0.0, late) + cost * min(1.0, seconds / length)
-        if seconds >= self._partial_every >= expected:
+        if _seconds([utterance]) >= self._partial_every and self._has_time(utterance):
             self._translated(utterance)
+
+    def _has_time(self, utterance: Utterance) -> bool:
+        """Whether it can be translated for more than a caption.
+
+        Half of the time stays free, and the chunk that comes next waits for at most
+        `partial_every`. What this costs is judged by the last translation.
+        """
+        cost, length = self._cost
+        late = max(0.0, self._clock() - self._next)
+        expected = late + cost * min(1.0, _seconds([utterance]) / length)
+        return self._clock() >= self._free and expected <= self._partial_every
 
     def _work_ahead(self) -> None:
         """Have the windows that have closed worked on, so that the caption needs only the rest."""
@@ -341,9 +365,17 @@ def goes_on(text: str, after: str) -> bool:
     It need not say the same words: what follows may put another light on them.
     """
     count, ends = len(sentence_ends(after)), sentence_ends(text)
-    if len(ends) < count or not text[ends[count - 1] :].strip():
+    if not count or len(ends) < count or not text[ends[count - 1] :].strip():
         return False
-    return SequenceMatcher(None, after, text[: ends[count - 1]]).ratio() >= _ALIKE
+    before, now = _sentence(after, count), _sentence(text, count)
+    alike = SequenceMatcher(None, before, now, autojunk=False).ratio() >= _ALIKE
+    return alike and len(now) <= _LONGER * len(before) + _FEW
+
+
+def _sentence(text: str, number: int) -> str:
+    """The sentence of `text` with this number; the first is 1."""
+    edges = [0, *sentence_ends(text)]
+    return text[edges[number - 1] : edges[number]].strip()
 
 
 def _spoken(utterance: Utterance, since: int) -> Seconds:

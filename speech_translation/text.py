@@ -20,10 +20,13 @@ _ABBREVIATION = re.compile(r"[A-ZＡ-Ｚ\d\W]{1,12}")
 _NAME = re.compile(r"(?<![a-zA-Z])[A-Z][a-zA-Z]*")
 _MARK = re.compile(r"[、。，．,.！？!?；：]")
 
-_CLOSING = r"""["'”’)\]」』）】]*"""
+_CLOSING = r"""["'”’)\]」』）】]"""
+# What is quoted does not end the sentence that quotes it: 「行け。」と彼は言った。
+_QUOTES = "と(?!ころ|ても|にかく|りあえず|もかく)|って|など|なんて|、"
 _SENTENCE_END = re.compile(
     r"(?<!\.)(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St))(?<!\bMrs)(?<!\bProf)"
-    rf"[.!?]+(?<!\.\.){_CLOSING}(?=\s+[^\sa-z]|\s*$|[{JAPANESE}])|[。．！？]+{_CLOSING}"
+    rf"[.!?]+(?<!\.\.){_CLOSING}*(?=\s+[^\sa-z]|\s*$|[{JAPANESE}])"
+    rf"|[。．！？]++(?:{_CLOSING}++(?!{_QUOTES})|(?!{_CLOSING}))"
 )
 
 _SHORT, _LONGEST_TITLE = 12, 24

@@ -28,7 +28,7 @@ from speech_translation.live import LiveTranslator
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds, Segment
 
 MICROPHONE_RATE = 48_000
-_SILENCE = 2 * SAMPLE_RATE  # enough for the last sentence to be over
+_SILENCE = 4 * SAMPLE_RATE  # enough for the last sentence to be over
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def test_wrong_script(text: str, target: Language, wrong: bool) -> None:
         ["Well... Then she left."],
         ["What?! ", "No."],
         ["駅は…どこ"],
+        ["「行け。」と彼は言った。", "「はい。」", "ところで、駅は？"],
         [""],
     ],
 )
