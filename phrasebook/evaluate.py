@@ -24,12 +24,13 @@ import numpy as np
 
 from phrasebook.held_out import SETS, TEST_SET, read_test_set
 from phrasebook.pauses import broken_off
+from phrasebook.speech import STOPPED
 from phrasebook.synthesis import Clip
 from phrasebook.utterances import right_sentences, split_sentences, utterances
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.files import replace_file, replace_section
-from speech_translation.text import sentence_ends
+from speech_translation.segments import SENTENCE
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
 
@@ -42,7 +43,6 @@ LABELS = (
 NORMAL = ("eval_seen", "eval_voices")  # single sentences as they are usually said
 LENGTHS = ((2, 4), (5, 8))  # sentences in an utterance; segments are up to 20 s, eight of them
 SENTENCES = 180  # of each language, in utterances of each length
-BROKEN_OFF = 0.5  # seconds of silence after half a sentence: when live captions ask what was said
 LONG_PAUSE = 0.3  # seconds; in a shorter one a speaker is not sure to have paused
 BATCH = 16
 SECTION = "phrasebook-eval"
@@ -102,14 +102,14 @@ def transcript_scores(
 def unfinished_scores(
     engine: Engine, clips: Sequence[Clip], language: Language
 ) -> dict[str, float]:
-    """Share of sentences, broken off where the speaker pauses, that the model does not complete."""
+    """Share of sentences, broken off where the speaker pauses, that the model leaves open."""
     halves = [
-        replace(clip, samples=broken_off(clip.samples, BROKEN_OFF))
+        replace(clip, samples=broken_off(clip.samples, SENTENCE.pad))
         for clip in clips
         if clip.pause >= LONG_PAUSE
     ]
     heard = hypotheses(engine, halves, Direction.of(language))
-    return {"n": len(heard), "open": float(np.mean([not sentence_ends(h.text) for h in heard]))}
+    return {"n": len(heard), "open": float(np.mean([h.text.endswith(STOPPED) for h in heard]))}
 
 
 def measure(engine: Engine, clips: Sequence[Clip]) -> dict[str, Any]:
@@ -170,7 +170,11 @@ def table(results: dict[str, Any]) -> str:
         row(f"sentences in utterances of {name}", name, "exact_sentences", "sentences")
         row(f"whole utterances of {name}", name)
     row("transcripts: single sentences, written in the language spoken", "transcripts")
-    row("sentences broken off at a pause: not completed by guess", "unfinished", "open")
+    row(
+        "broken off at a pause: left open, not completed by guess",
+        "unfinished",
+        "open",
+    )
     other = results.get("other")
     if other:
         lines.append(

@@ -25,8 +25,9 @@ SENTENCES = (0.25, 0.18, 0.17, 0.15, 0.09, 0.07, 0.05, 0.04)  # shares of one, t
 LONGEST = 2600  # frames; no sentence is added beyond
 BREATHES = 0.2  # share of the sentences with a pause put inside
 # Who is asked before a sentence is over, as live captions ask, has not heard enough to translate
-# it: the share of the utterances whose last sentence is cut off, and how much of it is heard.
-UNFINISHED, HEARD_OF_IT = 0.15, (0.15, 0.85)
+# it: the share of the sentences to be translated whose last one is cut off, and how much of that
+# one is heard.
+UNFINISHED, HEARD_OF_IT = 0.15, (0.15, 0.7)
 STOPPED = "…"  # what a translation says of a sentence that is not over
 PAUSE, LONG_PAUSE, IS_LONG = (10, 120), (120, 300), 0.1  # frames, and the share of long ones
 
@@ -156,10 +157,13 @@ class Speech:
         return torch.cat((sentence[:, :at], self._pause(sentence), sentence[:, at:]), dim=1)
 
     def _beginning(self, sentence: torch.Tensor) -> torch.Tensor:
-        """The first part of the sentence: up to a pause, or to somewhere within a word."""
+        """The first part of the sentence: up to where it is quiet, or to somewhere within a word.
+
+        Without the pause behind it, which live captions do not give to the model either: the model
+        would take silence for the sign of an unfinished sentence.
+        """
         if self.random.random() < 0.5:
-            at = self._quiet_place(sentence, *HEARD_OF_IT)
-            return torch.cat((sentence[:, :at], self._pause(sentence)), dim=1)
+            return sentence[:, : self._quiet_place(sentence, *HEARD_OF_IT)]
         return sentence[:, : round(self.random.uniform(*HEARD_OF_IT) * sentence.shape[1])]
 
     def _quiet_place(self, sentence: torch.Tensor, first: float, last: float) -> int:

@@ -182,7 +182,7 @@ def test_half_a_sentence_is_not_to_be_completed() -> None:
     clips = [
         Clip("eval_pause", Language.ENGLISH, "", "", "a", 1.0, pause, samples=samples)
         for pause, samples in (
-            (1.0, np.concatenate([loud, silent, loud])),  # one second and a half is heard
+            (1.0, np.concatenate([loud, silent, loud])),
             (1.0, np.concatenate([loud, loud, silent, loud])),
             (0.1, np.concatenate([loud, loud, loud, silent, loud])),  # too short to be sure
         )
