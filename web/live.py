@@ -50,18 +50,24 @@ class Session:
         self.used = time.monotonic()
 
     def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
-        """Translate chunk `seq` (n,), once. False when a chunk before it is missing."""
+        """Translate chunk `seq` (n,), once. False when a chunk before it is missing.
+
+        Raises EngineError. The chunk is taken all the same, and what it said is translated with the
+        next one, or when the last one comes again.
+        """
         with self.lock:
-            if seq > self.next_chunk:
-                return False
-            if seq == self.next_chunk and not self.finished:
-                self.next_chunk += 1
-                if len(samples):
-                    self.translator.push(samples, rate)
-                if last:
+            try:
+                if seq > self.next_chunk:
+                    return False
+                if seq == self.next_chunk and not self.finished:
+                    self.next_chunk += 1
+                    if len(samples):
+                        self.translator.push(samples, rate)
+                if last and not self.finished:
                     self.translator.finish()
                     self.finished = True
-            self.used = time.monotonic()
+            finally:
+                self.used = time.monotonic()
             return True
 
     def captions(self, known: int, language: Language) -> dict[str, Any]:
@@ -159,7 +165,8 @@ class LiveSessions:
 
     def _forget_idle(self) -> None:
         oldest = time.monotonic() - IDLE_SECONDS
-        for name in [name for name, s in self._sessions.items() if s.used < oldest]:
+        idle = [n for n, s in self._sessions.items() if s.used < oldest and not s.lock.locked()]
+        for name in idle:
             del self._sessions[name]
 
 

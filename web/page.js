@@ -222,7 +222,7 @@
       }
       const last = current.ended && !current.heard.length;
       const body = new Blob(parts);
-      for (;;) {
+      for (let failures = 0; ;) {
         if (current !== talk) return;
         const url = `${root()}/live/${current.id}?seq=${current.seq}&rate=${current.rate}` +
           `&known=${find("live-fixed").children.length}${last ? "&last=1" : ""}`;
@@ -230,10 +230,13 @@
         try { reply = await fetch(url, { method: "POST", body }); } catch { /* tried again below */ }
         if (current !== talk) return;
         if (reply?.ok) { showCaptions(await reply.json()); note(); break; }
-        if (reply) { // the server's own words: it would say no again
+        if (reply) {
           const words = await reply.json().catch(() => ({}));
           note(words.error ?? texts.broken);
-          await release(current);
+          // The server has what was said, and translates it with the next chunk.
+          if (reply.status === 500 && !last) break;
+          if (reply.status === 500 && ++failures < 3) { await pause(2 * SEND_EVERY); continue; }
+          await release(current); // it would say no again
           return;
         }
         note(texts.live_lost);

@@ -6,12 +6,15 @@ import time
 
 import numpy as np
 import pytest
+from clips import clip
 
-from speech_translation.engine import load_engine
+from speech_translation.engine import Request, load_engine
 from speech_translation.errors import EngineError, ModelError
+from speech_translation.live import LiveTranslator
 from speech_translation.segments import POLICIES
 from speech_translation.types import Direction, Flag, Hypothesis, Language, Segment
 from web.html import progress_bar, segment_table, status
+from web.live import LiveSessions, Session
 from web.loading import Loading
 from web.streaming import stream
 from web.texts import clock, interface_language, say, texts
@@ -151,3 +154,39 @@ def test_every_text_can_be_filled_in() -> None:
     for language in Language:
         for key in texts()[language.value]:
             assert "{" not in say(language, key, **values)
+
+
+class FailsOnce:
+    """An engine that fails when it is first to translate."""
+
+    description, batch_size, failed = "stand-in", 1, False
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        if request.only_direction:
+            return [Hypothesis("", Direction.EN_JA, 0, -1e-5) for _ in request.batch]
+        if not self.failed:
+            self.failed = True
+            raise EngineError("The server is away.")
+        return [Hypothesis("駅です。", Direction.EN_JA, 4, -0.01) for _ in request.batch]
+
+
+def test_a_talk_outlives_a_failure_of_the_engine_with_its_last_words() -> None:
+    talk = Session(LiveTranslator(FailsOnce(), Direction.EN_JA, partial_every=100))
+    assert talk.take(0, clip("en_1"), 16_000, last=False)
+    with pytest.raises(EngineError):
+        talk.take(1, np.empty(0, np.float32), 16_000, last=True)
+    assert not talk.finished
+    assert talk.take(1, np.empty(0, np.float32), 16_000, last=True)
+    assert talk.finished
+    assert [segment.text for segment in talk.translator.segments] == ["駅です。"]
+
+
+def test_a_talk_that_is_being_translated_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = LiveSessions(FailsOnce, limit=2)
+    busy, idle = (Session(LiveTranslator(FailsOnce())) for _ in range(2))
+    talks._sessions |= {"busy": busy, "idle": idle}
+    later = time.monotonic() + 121
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with busy.lock:
+        talks._forget_idle()
+    assert set(talks._sessions) == {"busy"}
