@@ -77,6 +77,7 @@ class Regions:
         self.heard = 0
         """Samples."""
         self._stretch: list[Span] = []
+        self._first = 0  # where it begins
         self._begin: int | None = None  # of the region under way
 
     @property
@@ -85,7 +86,7 @@ class Regions:
         regions = self._stretch
         if self._begin is not None:
             regions = [*regions, Span(self._begin, self.heard)]
-        if not regions or regions[-1].end - regions[0].start < _MIN_SPEECH:
+        if not regions or regions[-1].end - self.start < _MIN_SPEECH:
             return []
         return regions
 
@@ -93,7 +94,7 @@ class Regions:
     def start(self) -> int:
         """Where the stretch under way begins or, where there is none, the next can begin."""
         if self._stretch:
-            return self._stretch[0].start
+            return self._first
         return self.heard if self._begin is None else self._begin
 
     @property
@@ -107,12 +108,18 @@ class Regions:
         if probability >= (LEAVE if self.speaking else ENTER):
             self._begin = start if self._begin is None else self._begin
         elif self._begin is not None:
+            self._first = self.start
             self._stretch.append(Span(self._begin, start))
             self._begin = None
         if self._stretch and not self.speaking and self.heard - self._stretch[-1].end >= _APART:
             ended, self._stretch = self.current, []
             return ended
         return []
+
+    def forget(self, before: int) -> None:
+        """Drop the regions of the stretch that end before this sample, but for the last one."""
+        last = self._stretch[-1:]
+        self._stretch = [region for region in self._stretch[:-1] if region.end > before] + last
 
 
 def regions_of(probabilities: Samples) -> list[Span]:

@@ -83,7 +83,11 @@ class Policy:
         for name in ("ends", "half", "breath"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
-        for name in ("short_cost", "long_cost", "inside_cost", "pad"):
+        if not 0 <= self.pad <= self.longest / 4:
+            raise ValueError(
+                f"pad must be 0 to a quarter of longest ({self.longest / 4:g} s), not {self.pad:g}"
+            )
+        for name in ("short_cost", "long_cost", "inside_cost"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or above, not {getattr(self, name):g}")
 
@@ -384,8 +388,9 @@ class SpeechStream:
             if silent >= self._policy.ends * SAMPLE_RATE or self._no_more(regions):
                 ended += self._give(self._divided(regions))
             elif self._too_long(regions):
-                first, following, *_ = self._divided(regions, goes_on=True)
-                ended += self._give([first], following[0].start)
+                first, *later = self._divided(regions, goes_on=True)
+                if later:  # else its padding is too much, and is left out
+                    ended += self._give([first], later[0][0].start)
         self._forget()
         return ended
 
@@ -412,6 +417,7 @@ class SpeechStream:
         # A region can end in the silence behind the last sample.
         self._done = max(utterances[-1].span.end, segments[-1][-1].end)
         self._ended = [region for region in self._ended if region.end > self._done]
+        self._stretches.forget(self._done)
         return utterances
 
     def _utterances(

@@ -175,6 +175,7 @@ def test_without_a_pause_the_quietest_point_is_taken() -> None:
         {"ends": 0.0},
         {"breath": float("nan")},
         {"short_cost": -1.0},
+        {"pad": 8.0},
     ],
 )
 def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
@@ -292,6 +293,53 @@ def test_a_stream_cuts_alike_however_it_is_fed(sizes: list[int]) -> None:
     assert all(u.span.end - u.span.start <= 2 * RATE for u in utterances)
     assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(utterances))
     assert (utterances[0].span.start, utterances[-1].span.end) == whole
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 5.0])
+@pytest.mark.parametrize("pad", [0.0, 0.15, 0.25])
+def test_a_stream_keeps_to_short_segments_too(seconds: float, pad: float) -> None:
+    sound = np.random.default_rng(0).standard_normal(8 * RATE).astype(np.float32) * 0.1
+    policy = Policy(longest=seconds, wanted=(0, seconds), pad=pad)
+    stream = SpeechStream(policy)
+    stream._detector = AlwaysSpeech()  # type: ignore[assignment]
+    utterances = streamed_into(stream, sound, itertools.repeat(4_000)) + stream.finish()
+    assert all(u.span.end - u.span.start <= seconds * RATE for u in utterances)
+    assert all(a.span.end == b.span.start for a, b in itertools.pairwise(utterances))
+    assert (utterances[0].span.start, utterances[-1].span.end) == (0, len(sound) // 512 * 512)
+
+
+class AlwaysSpeech:
+    """A detector to which everything is speech."""
+
+    def hear(self, samples: np.ndarray) -> np.ndarray:
+        return np.ones(len(samples) // 512, np.float32)
+
+
+def test_a_stream_forgets_what_it_gave_out_in_talk_without_a_pause() -> None:
+    # A dip of 0.2 s every second: short of the half second that ends a stretch of speech.
+    stream = SpeechStream()
+    windows = np.tile(np.r_[np.full(25, 0.9), np.full(6, 0.1)], 600).astype(np.float32)
+    stream._detector = FromList(windows)  # type: ignore[assignment]
+    sound = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    given = list[Utterance]()
+    for _ in range(len(windows) * 512 // RATE):
+        given += stream.push(sound)
+        assert len(stream._regions) < 40
+        assert len(stream._stretches.current) < 40
+    assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(given))
+    assert len(given) > 20
+
+
+class FromList:
+    """A detector that was told what to say."""
+
+    def __init__(self, probabilities: np.ndarray) -> None:
+        self.probabilities = probabilities
+        self.at = 0
+
+    def hear(self, samples: np.ndarray) -> np.ndarray:
+        first, self.at = self.at, self.at + len(samples) // 512
+        return self.probabilities[first : self.at]
 
 
 def test_a_stream_that_has_to_cut_does_so_in_the_pause() -> None:
