@@ -50,7 +50,15 @@ from speech_translation.engine import Engine
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import replace_file, replace_section
 from speech_translation.live import LiveTranslator
-from speech_translation.segments import POLICIES, SENTENCE, Policy, Utterance, cut, find_segments
+from speech_translation.segments import (
+    POLICIES,
+    SENTENCE,
+    Policy,
+    Utterance,
+    cut,
+    find_segments,
+    padded,
+)
 from speech_translation.translate import Session
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
@@ -88,7 +96,7 @@ def by_hand(longest: Seconds, samples: Samples, sentences: Sequence[Spoken]) -> 
             last.append(span)
         else:
             groups.append([span])
-    return padded(groups, len(samples), SENTENCE)
+    return padded([tuple(group) for group in groups], Span(0, len(samples)), SENTENCE)
 
 
 Divider = Callable[[Samples, Sequence[Spoken]], Regions]
@@ -98,19 +106,6 @@ DIVIDERS: dict[str, Divider] = {
     HAND_JOINED: partial(by_hand, SENTENCE.wanted[1]),
 }
 """The policies by name. `hand-joined` has the true sentences in segments of a wanted length."""
-
-
-def padded(groups: Sequence[Sequence[Span]], length: int, policy: Policy) -> Regions:
-    """Groups of sentences with what the policy keeps around a segment, as far as there is room."""
-    pad = round(policy.pad * SAMPLE_RATE)
-    edges = [0, *((a[-1].end + b[0].start) // 2 for a, b in pairwise(groups)), length]
-    segments = []
-    for group, before, after in zip(groups, edges, edges[1:], strict=False):
-        spans = list(group)
-        spans[0] = Span(max(spans[0].start - pad, before), spans[0].end)
-        spans[-1] = Span(spans[-1].start, min(spans[-1].end + pad, after))
-        segments.append(tuple(spans))
-    return segments
 
 
 def cuts_inside(spans: Sequence[tuple[Seconds, Seconds]], sentences: Sequence[Spoken]) -> int:
@@ -130,7 +125,10 @@ class Divided:
 
 
 class Translator:
-    """Translates segments with one engine; what it translated before is read from `kept`."""
+    """Translates segments with one engine; what it translated before is read from `kept`.
+
+    A file of `kept` belongs to one system with one set of weights.
+    """
 
     def __init__(self, engine: Engine, kept: Path) -> None:
         self._engine = engine
@@ -288,10 +286,14 @@ def _entry_table(entry: Mapping[str, Any]) -> str:
             cells.append(f"{100 * x['length_ratio']:.0f} %")
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
-    if "sentence pause" in (metrics.get("chrF2") or {"at_least": {}})["at_least"]:
-        share = 100 * metrics["chrF2"]["at_least"]["sentence pause"]
-        lines.append(f"chrF2 of `sentence` is above that of `pause` in {share:.0f} % of the draws.")
     for name, metric in metrics.items():
+        above = [
+            f"that of `{other}` in {100 * metric['at_least'][f'sentence {other}']:.0f} %"
+            for other in ("pause", HAND_JOINED)
+            if f"sentence {other}" in metric["at_least"]
+        ]
+        if above:
+            lines.append(f"{name} of `sentence` is at least {' and '.join(above)} of the draws.")
         lines.append(f"{name}: `{metric['signature']}`.")
     engine = f"{entry['engine']}, {entry['revision']}; " if entry["engine"] else ""
     lines += [f"{engine}{entry['machine']}, CPU, {entry['date']}; `{entry['command']}`.", ""]
@@ -387,12 +389,14 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> None:
         raise DataError(f"{PUNCTUATION} is the system's own: name one with --system.")
     if options.people is not None and not options.people.name:
         raise DataError("Name the folder: --people FOLDER, or set SPEECH_HUMAN.")
-    engine, translator, system = None, None, None
+    engine, translator, system, weights = None, None, None, ""
     if options.system:
         system = SYSTEMS[options.system]
         checkpoint = options.model or system.checkpoint
         engine = system.load(checkpoint, options.device, options.precision)
-        translator = Translator(engine, options.kept / f"{options.system}.jsonl")
+        weights = revision(checkpoint)
+        name = "-".join([options.system, *weights.split()])
+        translator = Translator(engine, options.kept / f"{name}.jsonl")
     able = engine.directions if isinstance(engine, Rival) else BOTH
     title, found = recordings_of(options)
     results: dict[str, Any] = {}
@@ -408,7 +412,7 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> None:
             "system": options.system or "",
             "title": system.title if system else "Cuts only",
             "engine": engine.description if engine else "",
-            "revision": revision(checkpoint) if engine else "",
+            "revision": weights,
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "date": time.strftime("%Y-%m-%d"),
             "command": shown(command),

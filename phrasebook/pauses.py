@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from phrasebook.voices import MARGIN, Pcm
+from speech_translation.atoms import japanese_phrases
 from speech_translation.text import has_japanese
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
@@ -54,7 +53,7 @@ def speak_with_pause(
 
 def _places(text: str, language: Language, rng: random.Random) -> list[tuple[str, str]]:
     """What stands before and after each place for a pause, one that is not at the edge first."""
-    phrases = text.split(" ") if language is Language.ENGLISH else _phrases(text)
+    phrases = text.split(" ") if language is Language.ENGLISH else japanese_phrases(text)
     places = [
         at for at in range(1, len(phrases)) if not phrases[at - 1].endswith((",", "、", ".", "。"))
     ]
@@ -66,18 +65,6 @@ def _places(text: str, language: Language, rng: random.Random) -> list[tuple[str
     ordered = [first, *sorted(rng.sample(others, len(others)), key=lambda at: at not in inner)]
     joint = " " if language is Language.ENGLISH else ""
     return [(joint.join(phrases[:at]), joint.join(phrases[at:])) for at in ordered]
-
-
-@cache
-def _parser() -> Any:
-    import budoux
-
-    return budoux.load_default_japanese_parser()
-
-
-def _phrases(text: str) -> list[str]:
-    phrases: list[str] = _parser().parse(text)
-    return phrases
 
 
 def _letters(text: str) -> int:

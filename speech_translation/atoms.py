@@ -74,15 +74,21 @@ def _phrases(text: str) -> Iterator[str]:
     """Words with the space after them, and the phrases of Japanese between spaces."""
     for word in re.findall(r"\S+\s*", text):
         if has_japanese(word):
-            *phrases, last = _japanese_parser().parse(word.rstrip())
+            *phrases, last = japanese_phrases(word.rstrip())
             yield from phrases
             yield last + word[len(word.rstrip()) :]
         else:
             yield word
 
 
+def japanese_phrases(text: str) -> list[str]:
+    """The phrases of Japanese text (bunsetsu), by BudouX."""
+    phrases: list[str] = _parser().parse(text)
+    return phrases
+
+
 @cache
-def _japanese_parser() -> Any:
+def _parser() -> Any:
     import budoux
 
     return budoux.load_default_japanese_parser()

@@ -1,4 +1,4 @@
-"""Divide a translation into subtitles: cues of at most two lines, that one can read in their time.
+"""Divide a translation into subtitles: cues of at most two lines, for as long as the text is said.
 
 The text gets its times from the speech (`layout`). Widths count half-width characters: a full-width
 one is two.

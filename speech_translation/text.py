@@ -18,6 +18,10 @@ _KANA = re.compile(r"[\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fd-\u30ff\uff66
 _KANJI = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _ABBREVIATION = re.compile(r"[A-ZＡ-Ｚ\d\W]{1,12}")
 _NAME = re.compile(r"(?<![a-zA-Z])[A-Z][a-zA-Z]*")
+# Words of nearly every Chinese sentence, which Japanese has in few compounds.
+_CHINESE_WORD = re.compile(
+    r"(?<![自無彼没忘])我(?![慢流田欲執])|[你您她們嗎這很]|(?<![国社])是(?![非正認])"
+)
 _MARK = re.compile(r"[、。，．,.！？!?；：]")
 
 _CLOSING = r"""["'”’)\]」』）】]"""
@@ -73,10 +77,15 @@ def wrong_script(text: str, target: Language) -> bool:
 
 
 def _chinese(text: str) -> bool:
-    """Whether `text` has a simplified form, or is too long to be Japanese without any kana."""
+    """Whether `text` is Chinese: by its simplified forms or, without any kana, its words or length.
+
+    A Japanese title may be long without kana; a sentence of clauses may not.
+    """
     kanji = _KANJI.findall(text)
-    if not _KANA.search(text) and len(kanji) > (_SHORT if _MARK.search(text) else _LONGEST_TITLE):
-        return True
+    if not _KANA.search(text):
+        clauses = _MARK.search(text.rstrip("。．！？!?. "))
+        if len(kanji) > (_SHORT if clauses else _LONGEST_TITLE) or _CHINESE_WORD.search(text):
+            return True
     return any(not _in_japanese_standard(c) for c in kanji)
 
 

@@ -43,7 +43,7 @@ RETRY_FLAGS = frozenset({Flag.REPEATED, Flag.TRUNCATED})
 """Flags of a text that is not worth showing if there is a better one."""
 
 _RETRY_PENALTY = 1.15
-_RETRY_SHORTEST: Seconds = 2.0
+_RETRY_SHORTEST: Seconds = 2.0  # that is divided for it
 
 _AHEAD = 2
 """Segments after a batch that have a say in its languages: one doubtful name must not end it."""
@@ -323,9 +323,10 @@ class Session:
     ) -> list[tuple[Utterance, Hypothesis]]:
         """Once more, in shorter segments and with repetition made costly; nothing if as spoilt."""
         start, end = utterance.span
-        half = (end - start) / SAMPLE_RATE / 2
+        seconds = (end - start) / SAMPLE_RATE
+        half = seconds / 2
         parts = [utterance]
-        if half >= _RETRY_SHORTEST / 2:
+        if seconds >= _RETRY_SHORTEST:
             parts = shorter(utterance, replace(self._policy, longest=half, wanted=(0.0, half)))
         again = self.generate(parts, direction, _RETRY_PENALTY)
         if any(hypothesis.flags & RETRY_FLAGS for hypothesis in again):

@@ -35,9 +35,16 @@ from speech_translation.types import Direction, Flag, Language, Segment, Transla
         ("車站在大廣場的左邊，就在博物館旁邊。", Language.JAPANESE, True),
         ("車站在大廣場的左邊就在博物館旁邊我要去那裡看看可以嗎", Language.JAPANESE, True),
         ("车站在大广场的左边，就在博物馆旁边。", Language.ENGLISH, True),
+        ("我不知道。", Language.JAPANESE, True),
+        ("他是我的老闆。", Language.JAPANESE, True),
+        ("今天天氣很好", Language.JAPANESE, True),
+        ("無我夢中。", Language.JAPANESE, False),
+        ("是非。", Language.JAPANESE, False),
+        ("作業完了。", Language.JAPANESE, False),
         # names, titles and rare characters
         ("東京都庁前駅", Language.JAPANESE, False),
         ("第二十三回全国高等学校野球選手権大会開会式", Language.JAPANESE, False),
+        ("日本国憲法第九条改正反対全国大会開催。", Language.JAPANESE, False),
         ("髙島屋の﨑さんと𠮷野家へ行った。", Language.JAPANESE, False),
         ("森鷗外、「舞姫」を著す。", Language.JAPANESE, False),
         # hardly any Japanese
