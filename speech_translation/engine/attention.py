@@ -1,16 +1,15 @@
-"""The audio encoder's attention window, on every attention implementation.
+"""The audio encoder's attention window.
 
-Qwen3-ASR's encoder attends within windows of 8 s (104 tokens; `n_window_infer` mel frames). With
-FlashAttention 2 the boundaries it passes as `cu_seq_lens_q` are honoured; on sdpa and eager
-qwen-asr 0.0.6 ignores them and every token sees the whole clip (QwenLM/Qwen3-ASR, issue 213). The
-function below honours them; transformers' `AttentionInterface` makes it known by name.
+Qwen3-ASR's encoder attends within windows of 8 s (104 tokens; `n_window_infer` mel frames). It
+passes their boundaries as `cu_seq_lens_q`, which only FlashAttention 2 honours; qwen-asr 0.0.6
+never reaches it, whatever is asked for, since transformers 4.57.6 does not hand the choice down to
+the encoder. On sdpa and eager every token sees the whole clip (QwenLM/Qwen3-ASR, issue 213). The
+function below honours the boundaries; transformers' `AttentionInterface` makes it known by name.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from speech_translation.engine.qwen_asr_private import attention_of
 
 if TYPE_CHECKING:
     import torch
@@ -51,17 +50,12 @@ def windowed_attention(
 def set_encoder_window(model: Any, windowed: bool) -> None:
     """Let the audio encoder of a `Qwen3ASRForConditionalGeneration` attend by windows, or not.
 
-    FlashAttention 2 is left alone when windows are wanted: it applies them itself. Without windows
-    every implementation gives way to plain sdpa, which sees the whole clip.
+    Without windows it is plain sdpa, which sees the whole clip.
     """
     from transformers import AttentionInterface
 
-    encoder = model.thinker.audio_tower
-    if not windowed:
-        encoder.set_attn_implementation("sdpa")
-    elif attention_of(encoder) != "flash_attention_2":
-        AttentionInterface.register(WINDOWED, windowed_attention)
-        encoder.set_attn_implementation(WINDOWED)
+    AttentionInterface.register(WINDOWED, windowed_attention)
+    model.thinker.audio_tower.set_attn_implementation(WINDOWED if windowed else "sdpa")
 
 
 def encode_together(thinker: Any) -> None:

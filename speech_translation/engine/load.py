@@ -34,7 +34,6 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     try:
         skip_unused_imports()
         from transformers import AutoProcessor
-        from transformers.utils import is_flash_attn_2_available
 
         from speech_translation.engine.attention import encode_together, set_encoder_window
         from speech_translation.engine.generation import LastPosition
@@ -50,12 +49,11 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
         else:
             from qwen_asr import Qwen3ASRModel
 
-            flash = chosen.startswith("cuda") and is_flash_attn_2_available()
             asr = Qwen3ASRModel.from_pretrained(
                 str(folder),
                 dtype=getattr(torch, precision),
                 device_map=chosen,
-                attn_implementation="flash_attention_2" if flash else "sdpa",
+                attn_implementation="sdpa",
             )
         # Read once more without fix_mistral_regex, which replaces Qwen's splitting rule in folders
         # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).

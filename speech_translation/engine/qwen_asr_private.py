@@ -59,15 +59,6 @@ def empty_model(config: Any) -> Any:
         return Qwen3ASRForConditionalGeneration._from_config(config, attn_implementation="sdpa")
 
 
-def attention_of(part: Any) -> str:
-    """The name of the attention function of a part of the model, such as its encoder.
-
-    The public `set_attn_implementation` sets it; nothing public tells it.
-    """
-    name: str = part.config._attn_implementation
-    return name
-
-
 def skip_unused_imports() -> None:
     """Keep out two packages that qwen-asr and transformers import and nothing here uses.
 

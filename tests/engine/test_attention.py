@@ -110,13 +110,13 @@ def test_the_function_itself_against_a_loop() -> None:
             torch.testing.assert_close(out[0, first:last, head], expected)
 
 
-def test_flash_attention_is_left_alone(encoder: Any) -> None:
+@pytest.mark.parametrize("before", ["sdpa", "eager", "flash_attention_2"])
+def test_windows_take_the_place_of_every_attention(encoder: Any, before: str) -> None:
     from speech_translation.engine.attention import set_encoder_window
 
-    model = Model(encoder)
-    encoder.config._attn_implementation = "flash_attention_2"
-    set_encoder_window(model, windowed=True)
-    assert encoder.config._attn_implementation == "flash_attention_2"
-    encoder.config._attn_implementation = "eager"
-    set_encoder_window(model, windowed=True)
+    encoder.config._attn_implementation = before
+    set_encoder_window(Model(encoder), windowed=True)
     assert encoder.config._attn_implementation == WINDOWED
+    encoder.config._attn_implementation = before
+    set_encoder_window(Model(encoder), windowed=False)
+    assert encoder.config._attn_implementation == "sdpa"

@@ -12,7 +12,6 @@ import torch
 from speech_translation import load_engine
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.qwen_asr_private import (
-    attention_of,
     audio_tokens,
     empty_model,
     prompt_text,
@@ -62,17 +61,6 @@ def test_the_prompt_is_the_chat_template_s(asr: Any, context: str) -> None:
 def test_a_wrapped_model_is_the_one_that_was_given() -> None:
     model = torch.nn.Linear(1, 1)
     assert wrap(model).model is model
-
-
-def test_what_is_set_in_public_is_told_in_private(asr: Any) -> None:
-    encoder = asr.model.thinker.audio_tower.tower
-    before = attention_of(encoder)
-    try:
-        encoder.set_attn_implementation("eager")
-        assert attention_of(encoder) == "eager"
-    finally:
-        encoder.set_attn_implementation(before)
-    assert attention_of(encoder) == before
 
 
 def test_an_empty_model_takes_no_memory_but_for_its_buffers(asr: Any) -> None:
