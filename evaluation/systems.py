@@ -19,7 +19,7 @@ from speech_translation.engine import (
     Request,
     load_engine,
 )
-from speech_translation.engine.checkpoint import choose_device, choose_precision
+from speech_translation.engine.devices import choose_device, choose_precision
 from speech_translation.engine.prompt import flags_for
 from speech_translation.errors import ModelError, first_words
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis

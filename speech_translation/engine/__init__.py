@@ -45,8 +45,9 @@ def load_engine(
 
     `model` is "phrasebook" (embedded), a folder, or a Hub id; `device` is auto, cpu, mps, cuda or
     cuda:N. `precision` is one of `PRECISIONS`, or auto: bfloat16 on a GPU that has it, else
-    float16; float32 on a CPU, where bfloat16 is slower unless the processor multiplies in it, and
-    where int8 halves the memory and is faster, at a small loss (docs/speed.md).
+    float16 on CUDA and float32 on MPS; float32 on a CPU, where bfloat16 is slower unless the
+    processor multiplies in it, and where int8 halves the memory and is faster, at a small loss
+    (docs/speed.md).
     `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 

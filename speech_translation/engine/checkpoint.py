@@ -1,4 +1,4 @@
-"""Where a checkpoint is, and what can run it: folder, device, precision, memory."""
+"""Where a checkpoint is, and what it takes of a CPU's memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from speech_translation.engine.base import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
+from speech_translation.engine.base import PHRASEBOOK, PUBLISHED_MODEL
 from speech_translation.errors import ModelError, first_words
 
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "phrasebook"
@@ -59,45 +59,6 @@ def _fetch(model: str) -> Path:
             f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
             "network, use the embedded one: --model phrasebook"
         ) from error
-
-
-def choose_device(device: str) -> str:
-    """The device to use; "auto" is a GPU if there is one. ModelError when it is not there."""
-    import torch
-
-    present = ["cpu"]
-    if torch.backends.mps.is_available():
-        present.insert(0, "mps")
-    present[:0] = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if device == "auto":
-        return present[0]
-    wanted = "cuda:0" if device == "cuda" else device
-    if wanted not in present:
-        raise ModelError(
-            f"There is no device {device} here: use one of {', '.join(present)}, or auto."
-        )
-    return wanted
-
-
-def choose_precision(precision: str, device: str) -> str:
-    """The precision to compute in; "auto" is what suits the device. ModelError for an unknown."""
-    import torch
-
-    if precision == "int8" and device != "cpu":
-        raise ModelError(
-            f"The precision int8 is for a CPU, not for {device}: use bfloat16, float16, float32, "
-            "or auto."
-        )
-    if precision in PRECISIONS:
-        return precision
-    if precision != "auto":
-        raise ModelError(
-            f"There is no precision {precision}: use one of {', '.join(PRECISIONS)}, or auto."
-        )
-    if device == "cpu":
-        return "float32"
-    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(False)
-    return "bfloat16" if bf16 else "float16"
 
 
 def checkpoint_bytes(folder: Path) -> int:

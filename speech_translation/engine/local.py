@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speech_translation.engine.base import Request
+from speech_translation.engine.devices import empty_cache, out_of_memory
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     LOW_CONFIDENCE_LOGPROB,
@@ -72,14 +73,12 @@ class LocalEngine:
 
     def generate(self, request: Request) -> list[Hypothesis]:
         """See `Engine.generate`. A batch that does not fit into memory is halved until it does."""
-        import torch
-
         batch = request.batch
         try:
             with self._lock:
                 return self._named(request) if request.only_direction else self._generate(request)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise EngineError(f"The model failed on {self.asr.device}: {error}") from error
             if len(batch) == 1:
                 seconds = len(batch[0]) / SAMPLE_RATE
@@ -87,8 +86,7 @@ class LocalEngine:
                     f"Not enough memory on {self.asr.device} for {seconds:.0f} s of audio: "
                     "use shorter segments, another device or a smaller model."
                 ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_cache(self.asr.device)
         half = len(batch) // 2
         on_text, on_second = request.on_text, None
         if on_text is not None:
@@ -261,11 +259,3 @@ class LocalEngine:
         mean = sum(scored) / len(scored) if scored else 0.0
         flags = flags_for(text, direction, mean, self._low_confidence, truncated=truncated)
         return Hypothesis(text, direction, length, mean, flags)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "can't allocate memory" in str(error)  # what torch's CPU allocator says, a RuntimeError
-    )

@@ -120,9 +120,10 @@ def test_each_clip_of_a_batch_stops_at_its_own_budget(
 class Cramped:
     """The model on a device that holds two clips at a time."""
 
-    def __init__(self, model: Any, room: int) -> None:
+    def __init__(self, model: Any, room: int, error: Exception) -> None:
         self._model = model
         self._room = room
+        self._error = error
         self.sizes: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -131,28 +132,47 @@ class Cramped:
     def generate(self, input_ids: torch.Tensor, **options: Any) -> Any:
         self.sizes.append(len(input_ids))
         if len(input_ids) > self._room:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise self._error
         return self._model.generate(input_ids=input_ids, **options)
 
 
+@pytest.mark.parametrize(
+    ("device", "error"),
+    [
+        ("cuda", torch.OutOfMemoryError("CUDA out of memory.")),
+        (
+            "cuda",
+            RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+        ),
+        ("mps", RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB).")),
+        ("cpu", RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")),
+    ],
+)
 def test_out_of_memory_halves_the_batch(
-    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, device: str, error: Exception
 ) -> None:
+    """On a device whose name the CPU has for once."""
+    emptied = list[str]()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("cuda"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append("mps"))
     clips = utterances("en")[:5]
     expected = [h.text for h in engine.generate(Request(clips, Direction.EN_JA))]
-    cramped = Cramped(engine.asr.model, room=2)
+    cramped = Cramped(engine.asr.model, 2, error)
     monkeypatch.setattr(engine.asr, "model", cramped)
+    monkeypatch.setattr(engine.asr, "device", torch.device(device))
     texts: dict[int, str] = {}
     got = engine.generate(Request(clips, Direction.EN_JA, on_text=texts.__setitem__))
     assert [h.text for h in got] == expected
     assert [texts[i] for i in range(5)] == expected
     assert cramped.sizes == [5, 2, 3, 1, 2]
+    assert emptied == [device] * (0 if device == "cpu" else 2)
 
 
 def test_out_of_memory_with_one_clip_is_said(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.asr, "model", Cramped(engine.asr.model, room=0))
+    cramped = Cramped(engine.asr.model, 0, torch.OutOfMemoryError("CUDA out of memory."))
+    monkeypatch.setattr(engine.asr, "model", cramped)
     with pytest.raises(EngineError, match="Not enough memory on cpu for"):
         engine.generate(Request(utterances("en")[:1], Direction.EN_JA))
 
