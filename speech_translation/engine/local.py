@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -72,7 +74,10 @@ class LocalEngine:
         return f"{self._name} on {self.asr.device} in {self._precision}"
 
     def generate(self, request: Request) -> list[Hypothesis]:
-        """See `Engine.generate`. A batch that does not fit into memory is halved until it does."""
+        """See `Engine.generate`. A batch that does not fit into memory is halved until it does.
+
+        Raises EngineError when one segment does not fit, and when the scores are no numbers.
+        """
         batch = request.batch
         try:
             with self._lock:
@@ -153,6 +158,7 @@ class LocalEngine:
         likely = {direction: ids[shared] for direction, ids in names.items()}
         by_token = {token: direction for direction, token in likely.items()}
         best = logprobs.max(-1)
+        self._require_numbers(best.values.tolist())
         return [
             Hypothesis("", by_token.get(token, Direction.AUTO), 0, logprob)
             for token, logprob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -255,7 +261,21 @@ class LocalEngine:
             text_start = reply.index(self._tag_end) + 1 if self._tag_end in reply else 0
         else:
             text, text_start = decoded.strip(), 0
+        self._require_numbers(logprobs[:length])
         scored = logprobs[text_start:length]
         mean = sum(scored) / len(scored) if scored else 0.0
         flags = flags_for(text, direction, mean, self._low_confidence, truncated=truncated)
         return Hypothesis(text, direction, length, mean, flags)
+
+    def _require_numbers(self, logprobs: Sequence[float]) -> None:
+        """Raise EngineError where a score is NaN: the reply then means nothing, "!!!" mostly."""
+        if all(map(math.isfinite, logprobs)):
+            return
+        raise EngineError(
+            f"The model computes no numbers on {self.asr.device} in {self._precision}: "
+            + (
+                "its weights may be damaged, so copy the checkpoint again, or use another device."
+                if self._precision == "float32"
+                else "use --precision float32."
+            )
+        )

@@ -61,13 +61,17 @@ def flags_for(
     *,
     truncated: bool = False,
 ) -> Flags:
-    """The flags of a hypothesis; `direction` is AUTO when the model named no language."""
+    """The flags of a hypothesis; `direction` is AUTO when the model named no language.
+
+    A `mean_logprob` that is NaN is low confidence.
+    """
     flags = set[Flag]()
     if truncated:
         flags.add(Flag.TRUNCATED)
     if not text:
         flags |= {Flag.NO_SPEECH, Flag.LOW_CONFIDENCE}
-    if mean_logprob < low_confidence or direction is Direction.AUTO:
+    # Not `<`, which NaN never is.
+    if not mean_logprob >= low_confidence or direction is Direction.AUTO:
         flags.add(Flag.LOW_CONFIDENCE)
     if repeated(text):
         flags.add(Flag.REPEATED)

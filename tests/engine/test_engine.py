@@ -19,6 +19,7 @@ from speech_translation.engine import Request, load_engine, local
 from speech_translation.engine import load as loading
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.engine.local import LocalEngine
+from speech_translation.engine.prompt import flags_for
 from speech_translation.errors import EngineError, ModelError
 from speech_translation.segments import POLICIES, cut, find_segments
 from speech_translation.types import Direction, Flag
@@ -257,6 +258,11 @@ def test_the_stock_wrapper_agrees(engine: LocalEngine) -> None:
     sound = utterances("ja")[0]
     theirs = stock.transcribe(audio=(sound, 16_000), language="English")[0].text
     assert theirs == engine.generate(Request([sound], Direction.JA_EN))[0].text
+
+
+def test_a_score_that_is_no_number_is_low_confidence() -> None:
+    assert flags_for("駅です。", Direction.EN_JA, float("nan")) == {Flag.LOW_CONFIDENCE}
+    assert flags_for("駅です。", Direction.EN_JA, -0.1) == set()
 
 
 @pytest.mark.parametrize(
