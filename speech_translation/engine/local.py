@@ -16,7 +16,9 @@ from speech_translation.engine.base import Request
 from speech_translation.engine.devices import empty_cache, out_of_memory
 from speech_translation.engine.prompt import (
     ASR_TEXT,
+    END_OF_TEXT,
     LOW_CONFIDENCE_LOGPROB,
+    TURN_END,
     flags_for,
     parse_reply,
     strip_control_tokens,
@@ -51,9 +53,12 @@ class LocalEngine:
         self.batch_size = batch_size
         config = asr.model.generation_config
         tokenizer = asr.processor.tokenizer
-        # generate() hard-codes Qwen's ids; a checkpoint's own generation_config has the right ones.
-        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-        self._ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
+        # generate() hard-codes Qwen's ids of both ends. A checkpoint's own tokenizer has the right
+        # ones; its generation_config may name others, one of the two, or none.
+        stated = config.eos_token_id
+        ends = tokenizer.convert_tokens_to_ids([TURN_END, END_OF_TEXT])
+        ends += [stated] if isinstance(stated, int) else stated or []
+        self._ends: list[int] = sorted({end for end in ends if end is not None})
         pad = config.pad_token_id
         self._pad: int = tokenizer.pad_token_id if pad is None else pad
         self._tag_end: int = tokenizer.convert_tokens_to_ids(ASR_TEXT)
