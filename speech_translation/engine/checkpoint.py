@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from speech_translation.engine.base import PHRASEBOOK, PUBLISHED_MODEL
 from speech_translation.errors import ModelError, first_words
 
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "phrasebook"
+HEAD = "thinker.lm_head.weight"
+"""The output layer's weight; a checkpoint that ties it to the embedding need not hold it."""
 
 _BESIDE = 0.8e9  # torch and the interpreter
 _SHARE = {"int8": 0.86, "bfloat16": 1.2, "float16": 1.2, "float32": 1.2}
@@ -59,6 +63,26 @@ def _fetch(model: str) -> Path:
             f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
             "network, use the embedded one: --model phrasebook"
         ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A checkpoint's config.json; empty where it cannot be read, which whoever loads it says."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def ties_embeddings(folder: Path) -> bool:
+    """Whether the configuration makes the embedding the output layer too.
+
+    transformers 4.57.6 asks the text model's configuration alone (`tie_weights` of
+    modeling_utils.py); qwen-asr's default is False.
+    """
+    thinker = read_config(folder).get("thinker_config")
+    text = thinker.get("text_config") if isinstance(thinker, dict) else None
+    return isinstance(text, dict) and bool(text.get("tie_word_embeddings", False))
 
 
 def checkpoint_bytes(folder: Path) -> int:

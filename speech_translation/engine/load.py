@@ -46,15 +46,10 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
             compile_layers(lean.thinker.model)
             asr = wrap(lean)
         else:
-            from qwen_asr import Qwen3ASRModel
+            from speech_translation.engine.whole import load_whole
 
-            asr = Qwen3ASRModel.from_pretrained(
-                str(folder),
-                dtype=getattr(torch, precision),
-                device_map=chosen,
-                attn_implementation="sdpa",
-            )
-        # Read once more without fix_mistral_regex, which replaces Qwen's splitting rule in folders
+            asr = wrap(load_whole(folder, getattr(torch, precision), chosen))
+        # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders
         # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
         asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         set_encoder_window(asr.model, windowed)

@@ -1,20 +1,28 @@
 """From a folder to an engine: what its files say, what is asked for, and what goes wrong."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from qwen_asr import Qwen3ASRModel
+from safetensors.torch import load_file, save_file
 from tiny_checkpoint import make_tiny_checkpoint
+from transformers import PreTrainedModel
 
-from speech_translation.engine import Request
+from speech_translation.engine import Request, load_engine
+from speech_translation.engine import load as loading
+from speech_translation.engine.attention import set_encoder_window
+from speech_translation.engine.checkpoint import HEAD
 from speech_translation.engine.load import load_local
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.prompt import END_OF_TEXT, TURN_END
-from speech_translation.errors import EngineError
+from speech_translation.errors import EngineError, ModelError
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,8 +42,49 @@ def copy(tiny: Path, tmp_path: Path) -> Copy:
     return lambda name: Path(shutil.copytree(tiny, tmp_path / name))
 
 
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A CUDA card, whose place the CPU takes; the options with which models are put on it."""
+    asked = list[dict[str, Any]]()
+    real: Any = PreTrainedModel.from_pretrained
+
+    def from_pretrained(cls: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(options)
+        return real.__func__(cls, *arguments, **(options | {"device_map": None}))
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(from_pretrained))
+    monkeypatch.setattr(loading, "choose_device", lambda _: "cuda:0")
+    return asked
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a checkpoint's config.json."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def tie(folder: Path, tied: bool) -> None:
+    edit(
+        folder,
+        lambda x: x["thinker_config"]["text_config"].update(tie_word_embeddings=tied),
+    )
+
+
+def stock(folder: Path) -> LocalEngine:
+    """qwen-asr's own way of loading, in float32."""
+    asr = Qwen3ASRModel.from_pretrained(str(folder), dtype=torch.float32)
+    set_encoder_window(asr.model, True)
+    return LocalEngine(asr, "stock", "float32", 1)
+
+
 def says(engine: LocalEngine) -> Hypothesis:
     return engine.generate(Request([TONE], Direction.EN_JA))[0]
+
+
+def same(ours: Hypothesis, theirs: Hypothesis, tolerance: float = 1e-4) -> bool:
+    close = math.isclose(ours.mean_logprob, theirs.mean_logprob, abs_tol=tolerance)
+    return (ours.text, ours.tokens) == (theirs.text, theirs.tokens) and close
 
 
 class Says(torch.nn.Module):
@@ -50,6 +99,81 @@ class Says(torch.nn.Module):
         logits = torch.zeros(*hidden.shape[:2], self.vocabulary)
         logits[..., next(self.tokens)] = 50
         return logits
+
+
+# What is asked for
+
+
+def test_flash_attention_is_not_asked_for_even_where_it_is_installed(
+    card: list[dict[str, Any]], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
+    engine = load_local(str(tiny), "auto", "bfloat16", windowed=True)
+    assert [x["attn_implementation"] for x in card] == ["sdpa"]
+    assert [x["device_map"] for x in card] == ["cuda:0"]
+    assert engine.batch_size == 8
+    assert says(engine).tokens > 0
+
+
+def test_clips_are_encoded_together_on_a_card(card: list[dict[str, Any]], tiny: Path) -> None:
+    engine = load_local(str(tiny), "auto", "float32", windowed=True)
+    request = Request([TONE, np.tile(TONE, 9)], Direction.EN_JA)
+    for ours, theirs in zip(engine.generate(request), stock(tiny).generate(request), strict=True):
+        assert same(ours, theirs, 1e-3)
+
+
+@pytest.mark.parametrize(("nested", "asked"), [("bfloat16", "float16"), ("float16", "bfloat16")])
+def test_the_precision_of_a_part_does_not_win(copy: Copy, nested: str, asked: str) -> None:
+    folder = copy("nested")
+    edit(folder, lambda x: x["thinker_config"]["text_config"].update(dtype=nested))
+    engine = load_local(str(folder), "cpu", asked, windowed=True)
+    wanted = getattr(torch, asked)
+    assert {x.dtype for x in engine.asr.model.parameters()} == {wanted}
+    assert engine.asr.model.dtype == wanted
+    assert {x.dtype for x in engine.asr.model.buffers()} == {torch.float32}
+    assert engine.description.endswith(f"in {asked}")
+
+
+# What the files say
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_file_of_any_type_gives_the_tokens_of_qwen_asr(copy: Copy, dtype: torch.dtype) -> None:
+    folder = copy("stored")
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: x.to(dtype) for k, x in weights.items()}, folder / "model.safetensors")
+    assert same(says(load_local(str(folder), "cpu", "float32", True)), says(stock(folder)))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("on_card", [False, True])
+def test_a_stored_output_layer_is_used_as_qwen_asr_uses_it(
+    copy: Copy, request: pytest.FixtureRequest, tied: bool, on_card: bool
+) -> None:
+    folder = copy("head")
+    tie(folder, tied)
+    weights = load_file(folder / "model.safetensors")
+    torch.manual_seed(3)
+    embedding = weights["thinker.model.embed_tokens.weight"]
+    save_file(weights | {HEAD: torch.randn_like(embedding) / 9}, folder / "model.safetensors")
+    theirs = says(stock(folder))
+    if on_card:
+        request.getfixturevalue("card")
+    assert same(says(load_local(str(folder), "cpu", "float32", True)), theirs)
+    tie(folder, not tied)
+    assert not same(says(stock(folder)), theirs)  # the two layers do differ
+
+
+def test_without_a_stored_output_layer_it_is_the_embedding(
+    copy: Copy, tiny: Path, request: pytest.FixtureRequest
+) -> None:
+    """transformers would go on with random numbers."""
+    folder = copy("no head")
+    tie(folder, False)
+    theirs = says(stock(tiny))
+    assert same(says(load_local(str(folder), "cpu", "float32", True)), theirs)
+    request.getfixturevalue("card")
+    assert same(says(load_local(str(folder), "cpu", "float32", True)), theirs)
 
 
 @pytest.mark.parametrize("end", [TURN_END, END_OF_TEXT])
@@ -74,6 +198,18 @@ def test_a_reply_ends_at_both_ends_whatever_is_stated(
     assert hypothesis.text == "ab"
 
 
+def test_a_missing_weight_is_named_on_a_card_too(copy: Copy, card: list[dict[str, Any]]) -> None:
+    folder = copy("half")
+    weights = load_file(folder / "model.safetensors")
+    del weights["thinker.model.norm.weight"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"thinker\.model\.norm\.weight is missing"):
+        load_local(str(folder), "auto", "bfloat16", True)
+
+
+# What goes wrong
+
+
 class Broken(torch.nn.Module):
     """An output layer of numbers that are none."""
 
@@ -92,3 +228,13 @@ def test_scores_that_are_no_numbers_end_the_translation(
     engine.asr.model.thinker.lm_head.head = Broken()
     with pytest.raises(EngineError, match=f"no numbers on cpu in {precision}: .*{advice}"):
         engine.generate(Request([TONE], only_direction=only_direction))
+
+
+def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> None:
+    folder = copy("later")
+    weights = folder / "model.safetensors"
+    weights.rename(folder / "elsewhere")
+    with pytest.raises(ModelError, match="later"):
+        load_engine(str(folder), "cpu")
+    (folder / "elsewhere").rename(weights)
+    assert load_engine(str(folder), "cpu").description.startswith(str(folder))

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from speech_translation.engine.checkpoint import HEAD, ties_embeddings
 from speech_translation.engine.cpu.kernels import LARGEST, MULTIPLIES_INTEGERS, multiply, quantise
 from speech_translation.engine.qwen_asr_private import empty_model
 
@@ -142,7 +143,9 @@ def load_narrow(folder: Path, *, int8: bool) -> Any:
     """`Qwen3ASRForConditionalGeneration` for a CPU, its linear layers and embedding narrow.
 
     With `int8` these are rounded to 8 bits, one scale an output; else bfloat16 stays as it is and
-    anything else becomes float32. Any exception means that the checkpoint is not one.
+    anything else becomes float32. The output layer is the embedding where the configuration says
+    so, as in transformers, or where the file has none. Any exception means that the checkpoint is
+    not one.
     """
     from qwen_asr.core.transformers_backend import Qwen3ASRConfig
     from transformers import GenerationConfig
@@ -150,10 +153,9 @@ def load_narrow(folder: Path, *, int8: bool) -> Any:
     config = Qwen3ASRConfig.from_pretrained(folder)
     weights = Weights(folder)
     model = empty_model(config)
-    head = "thinker.lm_head"
-    tied = f"{head}.weight" not in weights
+    tied = ties_embeddings(folder) or HEAD not in weights
     for path, parent, name, module in list(_leaves(model)):
-        if not (tied and path == head):
+        if not (tied and HEAD.startswith(f"{path}.")):
             setattr(parent, name, _filled(module, path, weights, int8))
     if tied:
         embedding = model.thinker.model.embed_tokens
