@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from speech_translation.engine.checkpoint import (
-    checkpoint_bytes,
-    locate,
-    require_memory,
-)
+from speech_translation.engine.checkpoint import checkpoint_bytes, locate
 from speech_translation.engine.devices import choose_device, choose_precision
 from speech_translation.engine.local import LocalEngine
+from speech_translation.engine.memory import require_memory
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.errors import ModelError, first_words
 

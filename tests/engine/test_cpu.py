@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.attention import set_encoder_window
-from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, free_bytes, require_memory
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.engine.cpu.layer import CompiledLayer
 from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowEmbedding, NarrowLinear, quantised
 from speech_translation.engine.generation import LastPosition, key_value_cache
@@ -219,40 +219,3 @@ def test_the_cache_holds_what_was_written_to_it() -> None:
     assert cache.get_seq_length() == 9
     assert torch.equal(keys, torch.cat(parts, dim=2))
     assert torch.equal(values, 2 * torch.cat(parts, dim=2))
-
-
-def fake_machine(root: Path, available: int, limit: str = "", used: int = 0) -> Path:
-    (root / "proc").mkdir(parents=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {available} kB\n")
-    if limit:
-        (root / "sys/fs/cgroup").mkdir(parents=True)
-        (root / "sys/fs/cgroup/memory.max").write_text(limit + "\n")
-        (root / "sys/fs/cgroup/memory.current").write_text(f"{used}\n")
-        (root / "sys/fs/cgroup/memory.stat").write_text("anon 7\nfile 100\n")
-    return root
-
-
-def test_free_memory_is_the_containers(tmp_path: Path) -> None:
-    assert free_bytes(fake_machine(tmp_path / "a", 5000)) == 5000 * 1024
-    assert free_bytes(fake_machine(tmp_path / "b", 5000, "2000", 700)) == 1400
-    assert free_bytes(fake_machine(tmp_path / "c", 5000, "max", 700)) == 5000 * 1024
-    assert free_bytes(tmp_path / "nothing") is None
-    assert (free_bytes() or 0) > 1 << 26
-
-
-def test_too_little_memory_is_said_before_loading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (tmp_path / "model.safetensors").open("wb") as file:
-        file.truncate(4_000_000_000)
-    monkeypatch.setattr("speech_translation.engine.checkpoint.free_bytes", lambda: 5_000_000_000)
-    with pytest.raises(
-        ModelError, match=r"needs 5\.6 GB .* 5\.0 GB are free: use --precision int8"
-    ):
-        require_memory("big", tmp_path, "float32")
-    require_memory("big", tmp_path, "int8")
-    monkeypatch.setattr("speech_translation.engine.checkpoint.free_bytes", lambda: 1_000_000_000)
-    with pytest.raises(ModelError, match=r"1\.0 GB are free: use a smaller model"):
-        require_memory("big", tmp_path, "float32")
-    monkeypatch.setattr("speech_translation.engine.checkpoint.free_bytes", lambda: None)
-    require_memory("big", tmp_path, "float32")
