@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import checkpoint_bytes, locate
-from speech_translation.engine.devices import choose_device, choose_precision
+from speech_translation.engine.devices import (
+    choose_device,
+    choose_precision,
+    of_the_device,
+    out_of_memory,
+)
 from speech_translation.engine.local import LocalEngine
-from speech_translation.engine.memory import require_memory
+from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.errors import ModelError, first_words
 
@@ -20,50 +25,94 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     # OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    import torch
-
-    chosen = choose_device(device)
-    precision = choose_precision(precision, chosen)
+    try:
+        chosen = choose_device(device)
+        precision = choose_precision(precision, chosen)
+    except ImportError as error:
+        raise _missing_package(error) from error
     folder = locate(model)
     if chosen == "cpu":
         require_memory(model, folder, precision)
     try:
-        skip_unused_imports()
-        from transformers import AutoProcessor
-
-        from speech_translation.engine.attention import encode_together, set_encoder_window
-        from speech_translation.engine.generation import LastPosition
-        from speech_translation.engine.prefix_cache import EncoderCache, PromptCache
-
-        if chosen == "cpu" and precision in ("float32", "int8"):
-            from speech_translation.engine.cpu.layer import compile_layers
-            from speech_translation.engine.cpu.weights import load_narrow
-
-            lean = load_narrow(folder, int8=precision == "int8")
-            compile_layers(lean.thinker.model)
-            asr = wrap(lean)
-        else:
-            from speech_translation.engine.whole import load_whole
-
-            asr = wrap(load_whole(folder, getattr(torch, precision), chosen))
-        # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders
-        # written by transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
-        asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
-        set_encoder_window(asr.model, windowed)
-        if windowed:
-            asr.model.thinker.audio_tower = EncoderCache(asr.model.thinker.audio_tower)
-            if chosen != "cpu":
-                encode_together(asr.model.thinker)
-        PromptCache(asr.model.thinker.model)
-        asr.model.thinker.lm_head = LastPosition(asr.model.thinker.lm_head)
-        asr.model.eval()
-        return LocalEngine(asr, model, precision, batch_size=_batch_size(chosen, folder))
+        return _assemble(model, folder, chosen, precision, windowed)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
-        raise ModelError(
-            f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
-            "again; it needs config.json, model.safetensors, the tokenizer and "
-            "preprocessor_config.json."
-        ) from error
+        raise _refusal(error, model, folder, chosen, precision) from error
+
+
+def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:
+    import torch
+
+    skip_unused_imports()
+    from transformers import AutoProcessor
+
+    from speech_translation.engine.attention import encode_together, set_encoder_window
+    from speech_translation.engine.generation import LastPosition
+    from speech_translation.engine.prefix_cache import EncoderCache, PromptCache
+
+    if device == "cpu" and precision in ("float32", "int8"):
+        from speech_translation.engine.cpu.layer import compile_layers
+        from speech_translation.engine.cpu.weights import load_narrow
+
+        network = load_narrow(folder, int8=precision == "int8")
+        compile_layers(network.thinker.model)
+    else:
+        from speech_translation.engine.whole import load_whole
+
+        network = load_whole(folder, getattr(torch, precision), device)
+    asr = wrap(network)
+    # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders written by
+    # transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
+    asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+    set_encoder_window(network, windowed)
+    if windowed:
+        network.thinker.audio_tower = EncoderCache(network.thinker.audio_tower)
+        if device != "cpu":
+            encode_together(network.thinker)
+    PromptCache(network.thinker.model)
+    network.thinker.lm_head = LastPosition(network.thinker.lm_head)
+    network.eval()
+    return LocalEngine(asr, model, precision, batch_size=_batch_size(device, folder))
+
+
+def _refusal(error: Exception, model: str, folder: Path, device: str, precision: str) -> ModelError:
+    """What stopped the loading, by its name: only what is about files blames the checkpoint."""
+    if isinstance(error, ImportError):
+        return _missing_package(error)
+    if out_of_memory(error):
+        width = {"int8": 1, "float32": 4}.get(precision, 2)
+        needed = stored_parameters(folder).total() * width / 1e9
+        return ModelError(
+            f"The model {model} does not fit into the memory of {device}: its weights alone take "
+            f"{needed:.1f} GB in {precision}. End what else uses it, or use another --device or a "
+            "smaller model."
+        )
+    if device != "cpu" and of_the_device(error):
+        return ModelError(
+            f"The device {device} cannot be used ({first_words(error)}): update its driver, or use "
+            "--device cpu."
+        )
+    if isinstance(error, PermissionError):
+        return ModelError(
+            f"The checkpoint {model} may not be read ({first_words(error)}): change the rights of "
+            "its files."
+        )
+    return ModelError(
+        f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
+        "again; it needs config.json, model.safetensors, the tokenizer and "
+        "preprocessor_config.json."
+    )
+
+
+def _missing_package(error: ImportError) -> ModelError:
+    # transformers says of its own modules that they cannot be imported; the reason lies below.
+    cause: ImportError = error
+    while isinstance(cause.__cause__, ImportError):
+        cause = cause.__cause__
+    name = f"The package {cause.name}" if cause.name else "A package"
+    return ModelError(
+        f"{name} is missing or broken ({first_words(cause)}): install the packages of "
+        "requirements.txt again."
+    )
 
 
 def _batch_size(device: str, folder: Path) -> int:

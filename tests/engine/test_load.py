@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,47 @@ def test_a_missing_weight_is_named_on_a_card_too(copy: Copy, card: list[dict[str
 
 
 # What goes wrong
+
+TOO_OLD = "The NVIDIA driver on your system is too old (found version 12020)."
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "does not fit into the memory of cuda:0"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "does not fit into the memory of cuda:0"),
+        (RuntimeError(TOO_OLD), "too old .* update its driver"),
+        (RuntimeError(NO_KERNEL), "no kernel image .* --device cpu"),
+        (PermissionError(13, "Permission denied", "model.safetensors"), "may not be read"),
+    ],
+    ids=str,
+)
+def test_what_is_not_about_files_does_not_blame_the_checkpoint(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", fail)
+    monkeypatch.setattr(loading, "choose_device", lambda _: "cuda:0")
+    with pytest.raises(ModelError, match=words) as caught:
+        load_local(str(tiny), "auto", "bfloat16", True)
+    assert str(tiny) in str(caught.value) or "cuda:0" in str(caught.value)
+    assert "again" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "package", ["qwen_asr.core.transformers_backend", "speech_translation.engine.cpu.weights"]
+)
+def test_a_missing_package_is_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelError, match=r"requirements\.txt") as caught:
+        load_local(str(tiny), "cpu", "float32", True)
+    assert f"The package {package} is missing" in str(caught.value)
+    assert "train" not in str(caught.value)
 
 
 class Broken(torch.nn.Module):
