@@ -31,6 +31,7 @@ from evaluation.samples import DataError, read_samples
 from evaluation.systems import LOCAL_PACKAGES, SYSTEMS, Rival
 from speech_translation.engine import PHRASEBOOK, Engine
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
+from speech_translation.engine.hub import split_revision
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import replace_file
 from speech_translation.manifest import Sample
@@ -87,7 +88,10 @@ def revision(checkpoint: str) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return f"sha256 {digest.hexdigest()[:DIGEST]}"
-    cached = None if "://" in checkpoint else try_to_load_from_cache(checkpoint, "config.json")
+    model, pinned = split_revision(checkpoint)
+    cached = (
+        None if "://" in model else try_to_load_from_cache(model, "config.json", revision=pinned)
+    )
     return Path(cached).parent.name if isinstance(cached, str) else "unknown"
 
 
@@ -198,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("generate", help="write hypotheses")
     command.add_argument("--system", choices=SYSTEMS, required=True)
-    command.add_argument("--model", help="another checkpoint of the same architecture")
+    command.add_argument("--model", help="another checkpoint: folder, ID or ID@REVISION")
     command.add_argument("--data", default="fleurs", help="fleurs, covost2 or a manifest (JSONL)")
     command.add_argument("--direction", choices=["both", *(d.value for d in BOTH)], default="both")
     command.add_argument("--auto", action="store_true", help="let the model name the direction")

@@ -20,6 +20,7 @@ from speech_translation.engine import (
     load_engine,
 )
 from speech_translation.engine.devices import choose_device, choose_precision
+from speech_translation.engine.hub import split_revision
 from speech_translation.engine.prompt import flags_for
 from speech_translation.errors import ModelError, first_words
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
@@ -55,7 +56,7 @@ class Rival(ABC):
         self._dtype: torch.dtype = getattr(torch, precision)
         self.description = f"{checkpoint} on {self._device} in {precision}"
         try:
-            self._load(checkpoint)
+            self._load(*split_revision(checkpoint))
         except Exception as error:  # whatever a missing checkpoint sets off in the libraries below
             raise ModelError(
                 f"The checkpoint {checkpoint} cannot be loaded ({first_words(error)}): name a "
@@ -85,8 +86,11 @@ class Rival(ABC):
         ]
 
     @abstractmethod
-    def _load(self, checkpoint: str) -> None:
-        """Load model and processor; any exception means that the checkpoint cannot be had."""
+    def _load(self, checkpoint: str, revision: str | None) -> None:
+        """Load model and processor; any exception means that the checkpoint cannot be had.
+
+        `revision` is that of a checkpoint on the Hub, None where none was named.
+        """
 
     @abstractmethod
     def _reply(
@@ -100,12 +104,13 @@ class Whisper(Rival):
 
     directions: Sequence[Direction] = (Direction.JA_EN,)
 
-    def _load(self, checkpoint: str) -> None:
+    def _load(self, checkpoint: str, revision: str | None) -> None:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        self.processor = WhisperProcessor.from_pretrained(checkpoint)
+        pinned = {"revision": revision or "main"}
+        self.processor = WhisperProcessor.from_pretrained(checkpoint, **pinned)
         self.model = WhisperForConditionalGeneration.from_pretrained(
-            checkpoint, dtype=self._dtype
+            checkpoint, dtype=self._dtype, **pinned
         ).to(self._device)
 
     def _reply(
@@ -141,13 +146,14 @@ class Seamless(Rival):
 
     batch_size = 1
 
-    def _load(self, checkpoint: str) -> None:
+    def _load(self, checkpoint: str, revision: str | None) -> None:
         from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
-        self.processor = AutoProcessor.from_pretrained(checkpoint)
-        self.model = SeamlessM4Tv2ForSpeechToText.from_pretrained(checkpoint, dtype=self._dtype).to(
-            self._device
-        )
+        pinned = {"revision": revision or "main"}
+        self.processor = AutoProcessor.from_pretrained(checkpoint, **pinned)
+        self.model = SeamlessM4Tv2ForSpeechToText.from_pretrained(
+            checkpoint, dtype=self._dtype, **pinned
+        ).to(self._device)
 
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
@@ -181,7 +187,7 @@ class FasterWhisper(Rival):
     packages = ("faster-whisper", "ctranslate2")
     max_new_tokens = None
 
-    def _load(self, checkpoint: str) -> None:
+    def _load(self, checkpoint: str, revision: str | None) -> None:
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
@@ -192,6 +198,7 @@ class FasterWhisper(Rival):
             device=kind,
             device_index=int(index or 0),
             compute_type=str(self._dtype).removeprefix("torch."),
+            **({"revision": revision} if revision else {}),
         )
 
     def _reply(
@@ -210,7 +217,10 @@ class FasterWhisper(Rival):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system by its name in files and tables; `checkpoint` is a Hub id, a folder or a URL."""
+    """A system by its name in files and tables.
+
+    `checkpoint` is a Hub id, with `@` and a revision if it is pinned, a folder or a URL.
+    """
 
     title: str
     checkpoint: str

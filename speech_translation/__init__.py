@@ -15,7 +15,9 @@ from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Reque
 from speech_translation.errors import (
     AudioError,
     EngineError,
+    HubUnreachable,
     ModelError,
+    ServerUnreachable,
     SpeechTranslationError,
 )
 from speech_translation.live import LiveTranslator
@@ -45,6 +47,7 @@ __all__ = [
     "EngineError",
     "Flag",
     "Format",
+    "HubUnreachable",
     "Hypothesis",
     "Language",
     "LiveTranslator",
@@ -52,6 +55,7 @@ __all__ = [
     "Request",
     "Seconds",
     "Segment",
+    "ServerUnreachable",
     "Span",
     "SpeechTranslationError",
     "Translation",

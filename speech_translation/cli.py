@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         type=name,
         default=PUBLISHED_MODEL,
-        help="Hugging Face id, folder, or phrasebook (default: %(default)s)",
+        help="Hugging Face id, ID@REVISION, folder, or phrasebook (default: %(default)s)",
     )
     add(
         "--engine-url",

@@ -2,8 +2,10 @@
 
 SpeechTranslationError
 ├── AudioError    the recording: missing, empty, broken, silent track, too long
-├── ModelError    the checkpoint or the device: not found, incomplete, unreachable
-└── EngineError   the generation itself: out of memory, server gone
+├── ModelError    the checkpoint or the device: not found, incomplete, refused
+│   └── HubUnreachable      not now: another try may succeed
+└── EngineError   the generation itself: out of memory, no numbers
+    └── ServerUnreachable   not now: another try may succeed
 
 Every message is one sentence or two: what is wrong, with which file, and what to do.
 """
@@ -33,5 +35,13 @@ class ModelError(SpeechTranslationError):
     """The model cannot be loaded: unknown, incomplete, unreachable, or no such device."""
 
 
+class HubUnreachable(ModelError):
+    """The Hugging Face Hub does not answer now; another try may succeed."""
+
+
 class EngineError(SpeechTranslationError):
     """A loaded model could not produce a translation."""
+
+
+class ServerUnreachable(EngineError):
+    """No vLLM server answers now; another try may succeed."""

@@ -46,7 +46,11 @@ def parser(description: str = "") -> argparse.ArgumentParser:
             help=f"{what} (default: %(default)s; {variable})",
         )
 
-    add("model", Settings.model, "Hugging Face id, folder, or phrasebook, the embedded one")
+    add(
+        "model",
+        Settings.model,
+        "Hugging Face id, ID@REVISION, folder, or phrasebook, the embedded one",
+    )
     add("device", Settings.device, "auto, cpu, mps, cuda, cuda:N")
     add("precision", Settings.precision, "auto, " + ", ".join(PRECISIONS))
     add("engine-url", Settings.engine_url, "vLLM servers that do the work, ending in /v1")

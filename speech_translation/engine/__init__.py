@@ -43,11 +43,11 @@ def load_engine(
 ) -> Engine:
     """The engine for a model, loaded once per process even when threads ask together.
 
-    `model` is "phrasebook" (embedded), a folder, or a Hub id; `device` is auto, cpu, mps, cuda or
-    cuda:N. `precision` is one of `PRECISIONS`, or auto: bfloat16 on a GPU that has it, else
-    float16 on CUDA and float32 on MPS; float32 on a CPU, where bfloat16 is slower unless the
-    processor multiplies in it, and where int8 halves the memory and is faster, at a small loss
-    (docs/speed.md).
+    `model` is "phrasebook" (embedded), a folder, or a Hub id, with `@` and a revision if it is to
+    be pinned; `device` is auto, cpu, mps, cuda or cuda:N. `precision` is one of `PRECISIONS`, or
+    auto: bfloat16 on a GPU that has it, else float16 on CUDA and float32 on MPS; float32 on a CPU,
+    where bfloat16 is slower unless the processor multiplies in it, and where int8 halves the memory
+    and is faster, at a small loss (docs/speed.md).
     `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
 
@@ -55,7 +55,8 @@ def load_engine(
     the model that they serve, and the rest does not apply. They get up to `in_flight` requests at
     a time, or `remote.IN_FLIGHT` if that is more.
 
-    Raises ModelError when the model or the device cannot be had, EngineError when no server can.
+    Raises ModelError when the model or the device cannot be had, EngineError when no server can;
+    of these, HubUnreachable and ServerUnreachable where another try may succeed.
     """
     with _loading:
         key = (model, device, precision, windowed, url, in_flight if url else 0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from speech_translation.engine.base import PHRASEBOOK, PUBLISHED_MODEL
-from speech_translation.errors import ModelError, first_words
+from speech_translation.engine.hub import HubModel, fetch
+from speech_translation.errors import HubUnreachable, ModelError
 
 PHRASEBOOK_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "phrasebook"
 HEAD = "thinker.lm_head.weight"
@@ -19,45 +19,57 @@ _INDEX = "model.safetensors.index.json"
 
 
 def locate(model: str) -> Path:
-    """The folder behind a model's name; what is on the Hub is fetched first."""
+    """The folder behind a model's name.
+
+    That is "phrasebook", a folder, or `ID` or `ID@REVISION` on the Hub, which is fetched first. A
+    folder that exists is a folder, whatever its name.
+
+    Raises:
+        HubUnreachable: the Hub does not answer, and there is no whole copy.
+        ModelError: there is no such model, or it has another layout.
+    """
     if model == PHRASEBOOK:
         return PHRASEBOOK_FOLDER
-    folder = Path(model)
-    if os.path.isdir(folder):  # not Path.is_dir: too long a name is no folder either
+    if os.path.isdir(model):  # not Path.is_dir: too long a name is no folder either
+        folder = Path(model)
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{model} holds no checkpoint (no config.json): name the folder that the training "
                 "wrote, or use --model phrasebook."
             )
-        return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
+    else:
+        on_hub = HubModel.parse(model)
+        if on_hub is None:
+            raise ModelError(
+                f"There is no model folder {model}: give an existing folder, a Hugging Face id "
+                f"such as {PUBLISHED_MODEL}, with @ and a revision if you like, or {PHRASEBOOK}."
+            )
+        folder = fetch(on_hub)
+        if not all(path.is_file() for path in weight_files(folder)):
+            raise HubUnreachable(
+                f"The copy of {model} in {folder} is not whole: check the connection to the "
+                "Hugging Face Hub, and that the model has its weights as safetensors."
+            )
+    _require_layout(model, folder)
+    return folder
+
+
+def _require_layout(model: str, folder: Path) -> None:
+    """Raise ModelError for another kind of model, and for another layout of this one.
+
+    The layout of transformers' own Qwen3-ASR class (5.13 and later) has no `thinker_config`, and
+    other names of the weights (convert_qwen3_asr_to_hf.py in transformers).
+    """
+    config = read_config(folder)
+    kind = config.get("model_type", "qwen3_asr")
+    if kind != "qwen3_asr":
+        raise ModelError(f"The checkpoint {model} is of the kind {kind} and not of Qwen3-ASR's.")
+    if "thinker_config" not in config and "text_config" in config:
         raise ModelError(
-            f"There is no model folder {model}: give an existing folder, a Hugging Face id such as "
-            f"{PUBLISHED_MODEL}, or {PHRASEBOOK}."
+            f"The checkpoint {model} has the layout of transformers' own Qwen3-ASR class, as those "
+            'whose names end in "-hf" have: use the one in the layout of qwen-asr, which has no '
+            '"-hf" in its name.'
         )
-    return _fetch(model)
-
-
-def _fetch(model: str) -> Path:
-    """The local copy of a model on the Hub."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-
-    offline = constants.HF_HUB_OFFLINE
-    if not offline:
-        try:
-            # Asked once here: the download itself would try again for a minute.
-            get_session().head(constants.ENDPOINT, timeout=10)
-        except OSError:
-            offline = True
-    try:
-        return Path(snapshot_download(model, local_files_only=offline))
-    except Exception as error:  # the Hub's client has no common error
-        reason = "it cannot be reached" if offline else first_words(error)
-        raise ModelError(
-            f"The model {model} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
-            "network, use the embedded one: --model phrasebook"
-        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from speech_translation.engine.prompt import (
     strip_control_tokens,
     token_budget,
 )
-from speech_translation.errors import EngineError
+from speech_translation.errors import EngineError, ServerUnreachable
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
@@ -131,7 +131,8 @@ class RemoteEngine:
     while. A busy or broken one is tried again, with growing pauses, until `timeout` seconds after
     the request was made. A key is read from the environment, SPEECH_ENGINE_KEY.
 
-    Raises EngineError, here and in `generate`, when no server answers.
+    Raises ServerUnreachable, here and in `generate`, when no server answers, and EngineError when
+    one refuses.
     """
 
     def __init__(
@@ -226,7 +227,8 @@ class RemoteEngine:
     ) -> T:
         """What `read` makes of the answer; another try, elsewhere if possible, where none is whole.
 
-        Raises _Refused for a request that no try would mend, EngineError when tries or time are up.
+        Raises _Refused for a request that no try would mend, ServerUnreachable when tries or time
+        are up.
         """
         for attempt in range(TRIES):
             server = self._take()
@@ -238,7 +240,7 @@ class RemoteEngine:
                     _check(reply, deadline)
                     return read(reply)
             except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
-                raise EngineError(
+                raise ServerUnreachable(
                     f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
                 ) from None
             except httpx.InvalidURL as error:
@@ -256,7 +258,7 @@ class RemoteEngine:
             if attempt == TRIES - 1 or time.monotonic() + pause > deadline:
                 break
             time.sleep(pause)
-        raise EngineError(
+        raise ServerUnreachable(
             f"{url} gives no answer ({reason}): check that the vLLM server runs and that this is "
             "its address, with /v1."
         )

@@ -208,6 +208,25 @@ def test_a_missing_weight_is_named_on_a_card_too(copy: Copy, card: list[dict[str
         load_local(str(folder), "auto", "bfloat16", True)
 
 
+def test_the_layout_of_transformers_own_class_is_named(copy: Copy) -> None:
+    folder = copy("Qwen3-ASR-1.7B-hf")
+
+    def flatten(config: dict[str, Any]) -> None:
+        thinker = config.pop("thinker_config")
+        config |= {key: thinker[key] for key in ("audio_config", "text_config")}
+
+    edit(folder, flatten)
+    with pytest.raises(ModelError, match=r'use the one in the layout of qwen-asr, .* no "-hf"'):
+        load_local(str(folder), "cpu", "float32", True)
+
+
+def test_another_kind_of_model_is_named(copy: Copy) -> None:
+    folder = copy("whisper")
+    (folder / "config.json").write_text('{"model_type": "whisper"}')
+    with pytest.raises(ModelError, match="whisper is of the kind whisper"):
+        load_local(str(folder), "cpu", "float32", True)
+
+
 # What goes wrong
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12020)."

@@ -245,7 +245,22 @@ def test_other_weights_are_another_revision(tmp_path: Path) -> None:
     assert first.startswith("sha256 ")
     assert run.revision(str(tmp_path)) != first
     assert run.revision("nobody/no-model") == "unknown"
+    assert run.revision("nobody/no-model@v1") == "unknown"
     assert run.revision("http://127.0.0.1:8000/v1") == "unknown"
+
+
+def test_a_pinned_model_is_of_its_own_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "models--some--model"
+    for name, commit in (("main", "a" * 40), ("v1", "b" * 40)):
+        (cache / "snapshots" / commit).mkdir(parents=True)
+        (cache / "snapshots" / commit / "config.json").touch()
+        (cache / "refs").mkdir(exist_ok=True)
+        (cache / "refs" / name).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert run.revision("some/model") == "a" * 40
+    assert run.revision("some/model@v1") == "b" * 40
 
 
 def test_speech_that_must_not_be_translated_is_no_sample(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import faster_whisper
 import numpy as np
 import pytest
 import torch
 from tiny_checkpoint import make_tiny_checkpoint, write_tone
 from tiny_rivals import make_tiny_ct2, make_tiny_seamless, make_tiny_whisper
+from transformers import AutoProcessor, PreTrainedModel
+from transformers.processing_utils import ProcessorMixin
 
 from evaluation import systems
 from evaluation.run import main
@@ -183,6 +186,36 @@ def test_a_checkpoint_that_is_not_there_is_said(
     assert main(["generate", "--system", name, *asked]) == 1
     assert "no/such/folder" in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("whisper-large-v3", 2), ("seamless-m4t-v2-large", 2), ("whisper-base", 1)],
+)
+def test_a_rival_is_loaded_at_its_revision(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, parts: int
+) -> None:
+    """The Hub's part is a folder here, for the libraries' own loading."""
+    asked = list[tuple[str, str]]()
+
+    def at_hub(real: Any) -> Any:
+        def load(cls: Any, checkpoint: str, **options: Any) -> Any:
+            if not Path(checkpoint).is_dir():
+                asked.append((checkpoint, options.pop("revision")))
+                checkpoint = folders[name]
+            return real(cls, checkpoint, **options)
+
+        return load
+
+    for kind in (PreTrainedModel, ProcessorMixin, AutoProcessor):
+        real: Any = kind.from_pretrained
+        monkeypatch.setattr(kind, "from_pretrained", classmethod(at_hub(real.__func__)))
+    monkeypatch.setattr(
+        faster_whisper.WhisperModel, "__init__", at_hub(faster_whisper.WhisperModel.__init__)
+    )
+    engine = SYSTEMS[name].load("some/model@v1", "cpu", "float32")
+    assert asked == [("some/model", "v1")] * parts
+    assert engine.description == "some/model@v1 on cpu in float32"
 
 
 def test_without_faster_whisper_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
