@@ -17,8 +17,10 @@ from web.texts import clock, say
 
 def banner(loading: Loading, language: Language) -> str:
     """Which checkpoint runs, where and how; for the phrasebook, what it can translate."""
-    if loading.error is not None:
-        return status(say(language, "model_failed", reason=loading.error), "warning")
+    error = loading.error
+    if error is not None:
+        key = "model_failed" if loading.finished else "model_waiting"
+        return status(say(language, key, reason=error), "warning")
     if not loading.ready:
         return status(say(language, "model_loading", model=loading.model))
     shown = status(say(language, "model_ready", description=loading.engine().description))

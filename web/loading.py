@@ -2,52 +2,94 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable
 
 from speech_translation.engine import Engine
-from speech_translation.errors import ModelError, SpeechTranslationError
+from speech_translation.errors import (
+    HubUnreachable,
+    ModelError,
+    ServerUnreachable,
+    SpeechTranslationError,
+)
+from speech_translation.types import Seconds
+
+FIRST_PAUSE: Seconds = 1.0
+LONGEST_PAUSE: Seconds = 60.0
+"""Between two tries to reach the Hub or a server; each pause is twice the one before."""
 
 
 class Loading:
-    """An engine that is being loaded, is ready, or could not be loaded."""
+    """An engine that is being loaded, is ready, or could not be loaded.
 
-    def __init__(self, load: Callable[[], Engine], model: str) -> None:
+    While the Hub or a vLLM server does not answer, loading is tried again; meanwhile whoever asks
+    for the engine gets the last try's error. What no other try mends ends it.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Engine],
+        model: str,
+        wait: Callable[[Seconds], object] = time.sleep,
+    ) -> None:
         self.model = model
         self.error: SpeechTranslationError | None = None
+        """What stopped the last try; None before it, and once the engine is ready."""
+        self.finished = False
+        """Whether the engine is ready or has failed for good."""
         self._load = load
+        self._wait = wait
         self._engine: Engine | None = None
-        self._done = threading.Event()
+        self._tried = threading.Event()
 
     def start(self) -> None:
-        """Begin in a thread of its own."""
-        threading.Thread(target=self.run, name="load the model", daemon=True).start()
+        """Begin in a thread of its own, and try again where that may help."""
+        threading.Thread(target=self._keep_trying, name="load the model", daemon=True).start()
 
     def run(self) -> None:
-        """Load now, in this thread."""
+        """Load now, in this thread, with one try."""
+        self._try()
+        self.finished = True
+        self._tried.set()
+
+    def _keep_trying(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            self._try()
+            self.finished = not isinstance(self.error, HubUnreachable | ServerUnreachable)
+            self._tried.set()
+            if self.finished:
+                return
+            print(f"waiting: {self.error} Trying again in {pause:g} s.", file=sys.stderr)
+            self._wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _try(self) -> None:
         try:
             self._engine = self._load()
+            self.error = None
         except SpeechTranslationError as error:
             self.error = error
         except Exception as error:  # a broken package, a full disk: the visitor is told
             self.error = ModelError(f"{self.model} could not be loaded: {error}")
-        finally:
-            self._done.set()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the engine is ready or has failed."""
-        return self._done.is_set()
 
     @property
     def ready(self) -> bool:
         """Whether `engine` answers at once."""
         return self._engine is not None
 
+    @property
+    def waiting_for(self) -> SpeechTranslationError | None:
+        """Why the engine is not there yet, while loading is tried again."""
+        return None if self.finished else self.error
+
     def engine(self) -> Engine:
-        """The engine, once it is loaded. Raises the error that stopped the loading."""
-        self._done.wait()
+        """The engine, once it is loaded. Raises the error that stopped the last try."""
+        self._tried.wait()
+        error = self.error  # before the engine: it is taken back once the engine is there
         if self._engine is None:
-            assert self.error is not None
-            raise self.error
+            assert error is not None
+            raise error
         return self._engine

@@ -127,9 +127,11 @@ def _routes(service: Service) -> list[BaseRoute]:
 
 
 def _health(loading: Loading, shutdown: Shutdown) -> JSONResponse:
-    state = "ready" if loading.ready else "failed" if loading.error else "loading"
+    state = "ready" if loading.ready else "failed" if loading.finished else "loading"
     state = "ending" if shutdown.requested else state
-    return JSONResponse({"model": state}, 200 if state == "ready" else 503)
+    waiting_for = loading.waiting_for
+    why = {"waiting_for": str(waiting_for)} if waiting_for else {}
+    return JSONResponse({"model": state, **why}, 200 if state == "ready" else 503)
 
 
 def _share_heaps() -> None:

@@ -9,13 +9,12 @@ import pytest
 from clips import clip
 
 from speech_translation.engine import Request, load_engine
-from speech_translation.errors import EngineError, ModelError
+from speech_translation.errors import EngineError
 from speech_translation.live import LiveTranslator
 from speech_translation.segments import POLICIES
 from speech_translation.types import Direction, Flag, Hypothesis, Language, Segment
 from web.html import progress_bar, segment_table, status
 from web.live import LiveSessions, Session
-from web.loading import Loading
 from web.streaming import stream
 from web.texts import clock, interface_language, say, texts
 
@@ -66,18 +65,6 @@ def test_progress_says_how_much_is_left() -> None:
     assert "0:30 of 1:30" in bar
     assert "about 1:01 left" in bar
     assert "left" not in progress_bar(0, 90, None, Language.ENGLISH)
-
-
-def test_a_model_that_cannot_be_loaded_is_said_to_everybody() -> None:
-    def fail() -> None:
-        raise OSError("disk full")
-
-    loading = Loading(fail, "some/model")  # type: ignore[arg-type]
-    loading.start()
-    with pytest.raises(ModelError, match=r"some/model could not be loaded: disk full"):
-        loading.engine()
-    assert loading.finished
-    assert not loading.ready
 
 
 def long_recording() -> np.ndarray:

@@ -1,0 +1,179 @@
+"""The engine of the Space: it is loaded, tried again where that may help, and waited for."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from own_space import free_port
+
+from speech_translation.engine import Engine, Request, load_engine, remote
+from speech_translation.errors import (
+    HubUnreachable,
+    ModelError,
+    ServerUnreachable,
+    SpeechTranslationError,
+)
+from speech_translation.types import Hypothesis, Language
+from web.html import banner
+from web.loading import Loading
+from web.server import _health
+from web.shutdown import Shutdown
+
+SILENT = "http://vllm:8000/v1 gives no answer (Connection refused)."
+
+
+class Ready:
+    description, batch_size = "a model on a server", 1
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        return []
+
+
+class Attempts:
+    """A load that fails in some ways, one after the other, and then succeeds."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+
+    def __call__(self) -> Engine:
+        if self.failures:
+            raise self.failures.pop(0)
+        return Ready()
+
+
+class Pauses:
+    """Stands in for time.sleep: who waits goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.lengths = list[float]()
+        self._begun = threading.Semaphore(0)
+        self._over = threading.Semaphore(0)
+
+    def __call__(self, seconds: float) -> None:
+        self.lengths.append(seconds)
+        self._begun.release()
+        assert self._over.acquire(timeout=60)
+
+    def wait(self) -> None:
+        """Until a pause has begun."""
+        assert self._begun.acquire(timeout=60)
+
+    def end(self) -> None:
+        self._over.release()
+
+
+def health(loading: Loading) -> tuple[int, dict[str, str]]:
+    answer = _health(loading, Shutdown())
+    return answer.status_code, json.loads(bytes(answer.body))
+
+
+def finished(loading: Loading) -> None:
+    for thread in threading.enumerate():
+        if thread.name == "load the model":
+            thread.join(60)
+    assert loading.finished
+
+
+def test_a_model_that_cannot_be_loaded_is_said_to_everybody() -> None:
+    loading = Loading(Attempts(OSError("disk full")), "some/model")
+    loading.start()
+    with pytest.raises(ModelError, match=r"some/model could not be loaded: disk full"):
+        loading.engine()
+    assert loading.finished
+    assert not loading.ready
+    assert loading.waiting_for is None
+    assert health(loading) == (503, {"model": "failed"})
+    assert "could not be loaded" in banner(loading, Language.ENGLISH)
+
+
+@pytest.mark.parametrize("kind", [ServerUnreachable, HubUnreachable])
+def test_what_does_not_answer_yet_is_tried_again(
+    kind: type[SpeechTranslationError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pauses = Pauses()
+    loading = Loading(Attempts(kind(SILENT), kind(SILENT)), "some/model", pauses)
+    assert health(loading) == (503, {"model": "loading"})
+    loading.start()
+    for _ in range(2):
+        pauses.wait()
+        # Nobody is kept waiting meanwhile.
+        with pytest.raises(kind, match="gives no answer"):
+            loading.engine()
+        assert not loading.finished
+        assert health(loading) == (503, {"model": "loading", "waiting_for": SILENT})
+        assert "is tried again" in banner(loading, Language.ENGLISH)
+        pauses.end()
+    finished(loading)
+    assert isinstance(loading.engine(), Ready)
+    assert health(loading) == (200, {"model": "ready"})
+    assert "a model on a server" in banner(loading, Language.ENGLISH)
+    assert pauses.lengths == [1, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        f"waiting: {SILENT} Trying again in 1 s.",
+        f"waiting: {SILENT} Trying again in 2 s.",
+    ]
+
+
+def test_pauses_grow_to_a_minute_and_no_further() -> None:
+    lengths = list[float]()
+    attempts = Attempts(*(HubUnreachable("no answer") for _ in range(9)))
+    loading = Loading(attempts, "some/model", lengths.append)
+    loading.start()
+    finished(loading)
+    assert lengths == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert loading.ready
+
+
+def test_what_no_other_try_mends_ends_the_tries() -> None:
+    lengths = list[float]()
+    attempts = Attempts(HubUnreachable("no answer"), ModelError("no such model"), OSError("never"))
+    loading = Loading(attempts, "some/model", lengths.append)
+    loading.start()
+    finished(loading)
+    with pytest.raises(ModelError, match="no such model"):
+        loading.engine()
+    assert lengths == [1]
+    assert health(loading) == (503, {"model": "failed"})
+
+
+def test_one_try_in_this_thread_is_one_try() -> None:
+    loading = Loading(Attempts(HubUnreachable("no answer")), "some/model", pytest.fail)
+    loading.run()
+    assert loading.finished
+    with pytest.raises(HubUnreachable):
+        loading.engine()
+
+
+class Models(BaseHTTPRequestHandler):
+    """What a vLLM server says first."""
+
+    def do_GET(self) -> None:
+        body = b'{"data": [{"id": "a late model"}]}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_space_that_starts_before_its_server_becomes_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The real client; the server comes up in the first pause."""
+    port, servers = free_port(), list[ThreadingHTTPServer]()
+    url = f"http://127.0.0.1:{port}/v1"
+
+    def come_up(_: float) -> None:
+        assert isinstance(loading.waiting_for, ServerUnreachable)
+        assert url in str(loading.waiting_for)
+        servers.append(ThreadingHTTPServer(("127.0.0.1", port), Models))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.0)
+    loading = Loading(lambda: load_engine(url=url), "some/model", come_up)
+    loading.start()
+    finished(loading)
+    (server,) = servers
+    server.shutdown()
+    server.server_close()
+    assert loading.engine().description == f"a late model on {url}"
