@@ -25,7 +25,10 @@ from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from speech_translation.engine.checkpoint import locate
+from speech_translation.engine.devices import out_of_memory
 from speech_translation.errors import AudioError, EngineError, ModelError, SpeechTranslationError
+from training.memory import out_of_memory_advice, require_memory
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +70,7 @@ def fine_tune(recipe: Recipe) -> Path:
         ManifestError: a manifest is wrong or holds nothing to learn from.
         ModelError: the base model cannot be loaded, or the output folder already holds a run.
         AudioError: a recording cannot be decoded.
-        EngineError: out of memory.
+        EngineError: not enough memory, before the training begins or in it.
     """
     import torch
 
@@ -87,27 +90,31 @@ def fine_tune(recipe: Recipe) -> Path:
     arguments = _arguments(recipe)
     update = recipe.batch * recipe.accumulate * arguments.world_size
     sampler = BalancedSampler(trainset, update, recipe.seed)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    require_memory(parameters, arguments.device)
     _say(f"{len(sampler)} samples an epoch, {update} a step, on {arguments.device}")
 
-    trainer = _trainer_class()(
-        model=model,
-        args=arguments,
-        data_collator=Collator(processor, recipe.bare_prompts),
-        train_dataset=trainset,
-        eval_dataset=evalset,
-        callbacks=[_curve_callback(recipe.output)],
-        sampler=sampler,
-        save_extras=lambda folder: _save_extras(folder, processor, recipe.model),
-    )
+    base = Path(model.name_or_path)  # the folder, also of a model of the Hub
     try:
+        trainer = _trainer_class()(
+            model=model,
+            args=arguments,
+            data_collator=Collator(processor, recipe.bare_prompts),
+            train_dataset=trainset,
+            eval_dataset=evalset,
+            callbacks=[_curve_callback(recipe.output)],
+            sampler=sampler,
+            save_extras=lambda folder: _save_extras(folder, processor, base),
+        )
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except AudioError as error:
         # A worker of the DataLoader hands the sentence over at the end of its own traceback.
         raise AudioError(str(error).rpartition("AudioError: ")[2].strip()) from None
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
         raise EngineError(
-            "The device ran out of memory: halve --batch-size and double --accumulate, "
-            "or add --gradient-checkpointing."
+            out_of_memory_advice(parameters, recipe.batch, recipe.gradient_checkpointing)
         ) from error
 
     final = recipe.output / "model"
@@ -115,7 +122,7 @@ def fine_tune(recipe: Recipe) -> Path:
         partial = final.with_name("model.partial")
         shutil.rmtree(partial, ignore_errors=True)
         model.to(torch.bfloat16 if arguments.bf16 else torch.float32).save_pretrained(partial)
-        _save_extras(partial, processor, recipe.model)
+        _save_extras(partial, processor, base)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
     return final
@@ -160,24 +167,22 @@ def _start_point(recipe: Recipe) -> Path | None:
 
 
 def load_base(name: str) -> tuple[Any, Any]:
-    """The model in float32 and its processor.
+    """The model in float32, all of it, and its processor. `name` is one that `locate` knows.
 
     Raises:
         ModelError: not a Qwen3-ASR checkpoint, incomplete, or the Hub cannot be reached.
     """
     import torch
-    from qwen_asr.core.transformers_backend import (
-        Qwen3ASRForConditionalGeneration,
-        Qwen3ASRProcessor,
-    )
+    from qwen_asr.core.transformers_backend import Qwen3ASRProcessor
 
+    from speech_translation.engine.whole import load_whole
+
+    folder = locate(name)
     try:
-        model, report = Qwen3ASRForConditionalGeneration.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True
-        )
+        model = load_whole(folder, torch.float32)
         # True, as qwen-asr has it, replaces Qwen's splitting rule by Mistral's when the checkpoint
         # is a folder written by transformers 4.57.3 or later (tokenization_utils_base.py, 4.57.6).
-        processor = Qwen3ASRProcessor.from_pretrained(name, fix_mistral_regex=False)
+        processor = Qwen3ASRProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
         processor.tokenizer.init_kwargs.pop("fix_mistral_regex", None)
     except Exception as error:  # anything: transformers has no common error for a bad checkpoint
         reason = str(error).partition("\n")[0] or type(error).__name__
@@ -185,12 +190,6 @@ def load_base(name: str) -> tuple[Any, Any]:
             f"{name}: cannot load this model ({reason}). Give a folder with a "
             "Qwen3-ASR checkpoint, or the name of one on the Hub and a connection to it."
         ) from error
-    missing = [key for key in report["missing_keys"] if not key.endswith("lm_head.weight")]
-    if missing or report["mismatched_keys"]:
-        raise ModelError(
-            f"{name}: the checkpoint is incomplete, {len(missing)} weights are missing "
-            f"(such as {missing[0] if missing else report['mismatched_keys'][0]})."
-        )
     return model, processor
 
 
@@ -298,23 +297,17 @@ def _trainer_class() -> Any:
     return SpeechTrainer
 
 
-def _save_extras(folder: Path, processor: Any, base: str) -> None:
+def _save_extras(folder: Path, processor: Any, base: Path) -> None:
     """Write what a checkpoint needs beside its weights and configuration.
 
-    That is tokenizer, feature extractor, chat template and generation configuration.
+    That is tokenizer, feature extractor, chat template and generation configuration. `base` is the
+    folder of the model that the training began with.
     """
     from transformers import GenerationConfig
-    from transformers.utils import cached_file
 
     processor.save_pretrained(folder)
-    own = cached_file(
-        base,
-        _GENERATION,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if own:
-        shutil.copyfile(own, folder / _GENERATION)
+    if (base / _GENERATION).is_file():
+        shutil.copyfile(base / _GENERATION, folder / _GENERATION)
     else:
         tokenizer = processor.tokenizer
         ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.pad_token_id]
@@ -406,7 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--train", "manifest, see speech_translation/manifest.py", type=Path, required=True)
     add("--output", "folder for checkpoints, model and loss curve", type=Path, required=True)
     add("--eval", "held-out manifest; without it the last checkpoint is kept", type=Path)
-    add("--model", "base: a Hub id or a checkpoint folder", metavar="ID_OR_DIR")
+    add("--model", "base: a Hub id, ID@REVISION or a checkpoint folder", metavar="ID_OR_DIR")
     add("--resume", "go on from the last complete checkpoint in --output", action="store_true")
     add("--epochs", "passes over the data, may be a fraction", type=positive)
     add("--learning-rate", "peak of the cosine", type=positive)

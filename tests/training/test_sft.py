@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_checkpoint import PAIRS, make_manifest, make_tiny_checkpoint
 
-from speech_translation.errors import AudioError, ModelError
+from speech_translation.errors import AudioError, EngineError, ModelError
 from speech_translation.manifest import ManifestError, Sample
 from speech_translation.types import Language
 from training.data import IGNORE, Collator
+from training.memory import out_of_memory_advice
 from training.sft import Recipe, fine_tune, load_base, main, prepare, token_loss
 
 BESIDE_THE_WEIGHTS = [
@@ -212,7 +213,7 @@ def test_an_earlier_run_is_not_overwritten(
 def test_faults_are_told_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot read this manifest"):
         fine_tune(replace(recipe, train=tmp_path / "none.jsonl", output=tmp_path / "out"))
-    with pytest.raises(ModelError, match="cannot load this model"):
+    with pytest.raises(ModelError, match=r"holds no checkpoint \(no config\.json\)"):
         load_base(str(tmp_path))
     broken = tmp_path / "broken"
     shutil.copytree(recipe.model, broken)
@@ -220,6 +221,65 @@ def test_faults_are_told_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
         file.truncate(1000)
     with pytest.raises(ModelError, match="cannot load this model"):
         load_base(str(broken))
+    shutil.copy(Path(recipe.model) / "model.safetensors", broken)
+    whole = load_file(broken / "model.safetensors")
+    del whole["thinker.model.norm.weight"]
+    save_file(whole, broken / "model.safetensors")
+    with pytest.raises(ModelError, match=r"the weight thinker\.model\.norm\.weight is missing"):
+        load_base(str(broken))
+
+
+def test_training_is_in_float32_whatever_a_part_states(recipe: Recipe, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(recipe.model, tmp_path / "nested"))
+    config = json.loads((base / "config.json").read_text())
+    config["thinker_config"]["text_config"]["dtype"] = "bfloat16"
+    (base / "config.json").write_text(json.dumps(config))
+    model, _ = load_base(str(base))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_too_little_memory_is_said_before_training(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (Path(recipe.model) / "model.safetensors").stat().st_size  # 4 bytes a parameter
+    again = replace(recipe, output=tmp_path / "out", eval=None, epochs=1)
+    monkeypatch.setattr("training.memory.free_bytes", lambda _: size * 3)
+    with pytest.raises(EngineError, match=r"16 bytes each.* has 0\.0 GB free: use a GPU with more"):
+        fine_tune(again)
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.setattr("training.memory.free_bytes", lambda _: size * 4)
+    assert fine_tune(again).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("batch", "checkpointing", "advice"),
+    [
+        (8, False, "halve --batch-size and double --accumulate, or add --gradient-checkpointing"),
+        (8, True, "for the rest, halve --batch-size and double --accumulate."),
+        (1, False, "for the rest, add --gradient-checkpointing."),
+        (1, True, "for the rest, use a GPU with more memory"),
+    ],
+)
+def test_the_advice_is_what_still_helps(batch: int, checkpointing: bool, advice: str) -> None:
+    words = out_of_memory_advice(2_040_000_000, batch, checkpointing)
+    assert "2.04 billion parameters take 32.6 GB (16 bytes each) whatever the batch" in words
+    assert advice in words
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")],
+    ids=str,
+)
+def test_out_of_memory_while_training_is_said(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.sft.token_loss", fail)
+    with pytest.raises(EngineError, match="The device ran out of memory"):
+        fine_tune(replace(recipe, output=tmp_path / "out", eval=None))
 
 
 def test_a_recording_that_breaks_off_is_named(recipe: Recipe, tmp_path: Path) -> None:
