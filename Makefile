@@ -34,6 +34,9 @@ VLLM ?= .cache/vllm
 test-vllm: $(VENV)/dev $(VLLM)/complete
 	SPEECH_VLLM="$(VLLM)" $(BIN)/python -m pytest tests/vllm
 
+# The wheels of torchaudio and torchcodec want CUDA's libraries. Beside a CPU's torch their import ends
+# in an OSError, which vLLM does not expect, so they go. Decoding is then left to soundfile, which
+# vLLM's own image does not have: deploy/Dockerfile.vllm.
 $(VLLM)/complete: requirements-vllm.txt
 	rm -rf $(VLLM)
 	"$(PYTHON)" -m venv $(VLLM)

