@@ -324,7 +324,8 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
             piece = choice["delta"].get("content") or ""
             reply += piece
             scored = (choice.get("logprobs") or {}).get("content") or ()
-            logprobs += [(x["token"], x["logprob"]) for x in scored]
+            # JSON has no NaN: vLLM sends null.
+            logprobs += [(x["token"], _number(x["logprob"])) for x in scored]
             truncated = truncated or choice.get("finish_reason") == "length"
             if piece:
                 question.hear(parse_reply(reply)[1])
@@ -333,13 +334,28 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
     language, text = parse_reply(reply)
     direction = Direction.to(language) if language else Direction.AUTO
     if question.request.only_direction:
-        scores = [score for _, score in logprobs[: _TAG_TOKENS - 1] if math.isfinite(score)]
+        scores = _numbers(logprobs[: _TAG_TOKENS - 1])
         # A server that tells no probability is believed where it says the same twice.
         named = sum(scores) if scores else math.log(0.99)
         return Hypothesis("", direction, tokens, named)
     names = [token for token, _ in logprobs]
     start = names.index(ASR_TEXT) + 1 if ASR_TEXT in names else 0
-    scores = [score for _, score in logprobs[start:] if math.isfinite(score)]
+    scores = _numbers(logprobs[start:])
     mean = sum(scores) / len(scores) if scores else 0.0
     flags = flags_for(text, direction, mean_logprob=mean, truncated=truncated)
     return Hypothesis(text, direction, tokens, mean, flags)
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
+
+
+def _numbers(logprobs: Sequence[tuple[str, float]]) -> list[float]:
+    """The scores that are numbers. EngineError when there are scores and none is one."""
+    scores = [score for _, score in logprobs if math.isfinite(score)]
+    if logprobs and not scores:
+        raise EngineError(
+            "The model computes no numbers on the server: start vLLM with --dtype bfloat16 or "
+            "float32."
+        )
+    return scores

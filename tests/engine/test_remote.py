@@ -90,13 +90,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    def stream(self, pieces: list[str], end: str, pause: float = 0.0) -> None:
+    def stream(
+        self, pieces: list[str], end: str, pause: float = 0.0, score: float | None = -0.5
+    ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
         for piece in pieces:
-            scored = {"content": [{"token": piece, "logprob": -9.0 if piece in TAG else -0.5}]}
+            scored = {"content": [{"token": piece, "logprob": -9.0 if piece in TAG else score}]}
             self.event({"choices": [{"delta": {"content": piece}, "logprobs": scored}]})
             time.sleep(pause)
         self.event({"choices": [{"delta": {"content": ""}, "finish_reason": end}]})
@@ -212,6 +214,19 @@ def test_an_answer_cut_at_the_limit_is_flagged(serve: Callable[..., Server]) -> 
 
     (hypothesis,) = RemoteEngine([serve(fault=fault).url]).generate(Request(clips(1), AUTO))
     assert hypothesis.flags == {Flag.TRUNCATED}
+
+
+@pytest.mark.parametrize("only_direction", [False, True])
+def test_scores_that_are_no_numbers_end_the_translation(
+    serve: Callable[..., Server], only_direction: bool
+) -> None:
+    def no_numbers(handler: Handler) -> bool:
+        handler.stream(["!"] * 5, "length", score=None)  # what vLLM sends for NaN
+        return True
+
+    engine = RemoteEngine([serve(fault=no_numbers).url])
+    with pytest.raises(EngineError, match="no numbers on the server: start vLLM with --dtype"):
+        engine.generate(Request(clips(1), AUTO, only_direction=only_direction))
 
 
 def test_text_grows_as_the_server_sends_it(serve: Callable[..., Server]) -> None:
