@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import BinaryIO, TypedDict, Unpack
+from typing import BinaryIO, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -115,7 +115,6 @@ def iter_translate(
     samples = _samples(source, options)
     total = len(samples) / SAMPLE_RATE
     policy = options.get("policy", SENTENCE)
-    found = find_segments(samples, policy)
     size = options.get("batch_size") or engine.batch_size
     progress = options.get("progress")
     session = Session(
@@ -127,24 +126,47 @@ def iter_translate(
         policy,
         size,
     )
-    ahead = _AHEAD if direction is Direction.AUTO else 0
-    for first in range(0, len(found), size):
-        batch = found[first : first + size]
-        near = found[first : first + size + ahead]
-        utterances = [Utterance(regions, cut(samples, regions)) for regions in near]
-        yield from session.batch(utterances[: len(batch)], utterances[len(batch) :])
+    found = find_segments(samples, policy)
+    for utterances, ahead in batches(samples, found, direction, size):
+        yield from session.batch(utterances, ahead)
         if session.stopped:
             return
         if progress is not None:
-            progress(batch[-1][-1].seconds[1], total)
+            progress(utterances[-1].span.seconds[1], total)
     if progress is not None:
         progress(total, total)
+
+
+def batches(
+    samples: np.ndarray, found: Sequence[tuple[Span, ...]], direction: Direction, size: int
+) -> Iterator[tuple[list[Utterance], list[Utterance]]]:
+    """The segments `found` in a recording, up to `size` at a time, and those ahead of them.
+
+    Both are what `Session.batch` takes.
+    """
+    ahead = _AHEAD if direction is Direction.AUTO else 0
+    for first in range(0, len(found), size):
+        near = found[first : first + size + ahead]
+        utterances = [Utterance(regions, cut(samples, regions)) for regions in near]
+        yield utterances[:size], utterances[size:]
+
+
+class Memory(NamedTuple):
+    """What a session knows of a recording, as plain data: another process can go on with it."""
+
+    latest: Direction
+    """Of what was translated last; at first what was asked for."""
+
+    votes: dict[Span, Vote]
+    """What the model named for the beginnings of the regions that are still to come."""
 
 
 class Session:
     """One recording, or one talk, on its way through the engine.
 
-    `direction` is what was asked for; with AUTO each piece of speech has its own.
+    `direction` is what was asked for; with AUTO each piece of speech has its own. `memory` is that
+    of the session that translated what comes before. A spoilt segment is tried once more while
+    there is `time_to_retry`.
     """
 
     def __init__(
@@ -156,16 +178,23 @@ class Session:
         cancelled: Cancelled | None = None,
         policy: Policy = SENTENCE,
         batch_size: int | None = None,
+        memory: Memory | None = None,
+        time_to_retry: Callable[[], bool] = lambda: True,
     ) -> None:
         self._batch_size = batch_size or engine.batch_size
         self._asked = direction
-        self._latest = direction  # of what was translated last
+        self._latest, self._votes = memory or Memory(direction, {})
         self._engine = engine
         self._context = context
         self._on_text = on_text
         self._cancelled = cancelled
         self._policy = policy
-        self._votes: dict[Span, Vote] = {}
+        self._time_to_retry = time_to_retry
+
+    @property
+    def memory(self) -> Memory:
+        """What is known for the session that goes on after this one."""
+        return Memory(self._latest, self._votes)
 
     @property
     def stopped(self) -> bool:
@@ -185,7 +214,7 @@ class Session:
             return
         for (piece, _), hypothesis in zip(pieces, self.translated(pieces), strict=True):
             results = [(piece, hypothesis)]
-            if hypothesis.flags & RETRY_FLAGS and not self.stopped:
+            if hypothesis.flags & RETRY_FLAGS and not self.stopped and self._time_to_retry():
                 results = self._retry(piece, hypothesis.direction) or results
             for part, result in results:
                 if self.stopped:

@@ -1,5 +1,6 @@
 """The pipeline on a scripted engine; test_end_to_end.py runs it on the real one."""
 
+import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,8 @@ from clips import PEOPLE
 from speech_translation.audio import load_audio
 from speech_translation.engine import Request
 from speech_translation.segments import find_segments
-from speech_translation.translate import iter_translate, translate
-from speech_translation.types import Direction, Flag, Hypothesis, Span
+from speech_translation.translate import Memory, Session, batches, iter_translate, translate
+from speech_translation.types import Direction, Flag, Hypothesis, Segment, Span
 
 SURE = Hypothesis("駅です。", Direction.EN_JA, tokens=4, mean_logprob=-0.01)
 UNSURE = Hypothesis("A fog.", Direction.JA_EN, 3, -3.0, frozenset({Flag.LOW_CONFIDENCE}))
@@ -127,6 +128,24 @@ def test_one_doubtful_name_turns_nothing_whatever_the_batch(
     assert [segment.direction for segment in segments] == [Direction.EN_JA] * 3
 
 
+@pytest.mark.parametrize("named", ["ejeeee", "eejjjj", "eeejee"])
+def test_a_session_goes_on_where_another_one_stopped(
+    three_utterances: np.ndarray, named: str
+) -> None:
+    six = np.concatenate([three_utterances, three_utterances])
+    directions = [Direction.EN_JA if letter == "e" else Direction.JA_EN for letter in named]
+    whole = ScriptedEngine([SURE] * 6, named=directions.copy())
+    parts = ScriptedEngine([SURE] * 6, named=directions.copy())
+    expected = list(iter_translate(six, whole, batch_size=2))
+    memory, segments = Memory(Direction.AUTO, {}), list[Segment]()
+    for utterances, ahead in batches(six, find_segments(six), Direction.AUTO, 2):
+        session = Session(parts, Direction.AUTO, memory=pickle.loads(pickle.dumps(memory)))
+        segments += session.batch(utterances, ahead)
+        memory = session.memory
+    assert segments == expected
+    assert parts.named == whole.named == []  # no region was asked about twice
+
+
 def test_who_cancels_while_languages_are_told_waits_for_no_more(
     three_utterances: np.ndarray,
 ) -> None:
@@ -195,6 +214,15 @@ def test_a_loop_that_stays_is_shown_and_flagged(three_utterances: np.ndarray) ->
     assert len(segments) == 3
     assert all(Flag.REPEATED in segment.flags for segment in segments)
     assert len(engine.calls) == 6  # each once more, not for ever
+
+
+def test_a_loop_is_not_tried_again_without_the_time(three_utterances: np.ndarray) -> None:
+    engine, found = ScriptedEngine([LOOP] * 3), find_segments(three_utterances)
+    session = Session(engine, Direction.JA_EN, time_to_retry=lambda: False)
+    for utterances, ahead in batches(three_utterances, found, Direction.JA_EN, 3):
+        segments = list(session.batch(utterances, ahead))
+    assert len(segments) == len(engine.calls) == 3
+    assert all(Flag.REPEATED in segment.flags for segment in segments)
 
 
 def test_stop_keeps_what_was_finished(three_utterances: np.ndarray) -> None:
