@@ -6,6 +6,7 @@ threshold takes music and noise for speech, and at 0.2 % of the audio's duration
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,13 @@ def _shared_session() -> Any:
                 _MODEL, options, providers=["CPUExecutionProvider"]
             )
         return _session
+
+
+def _forget_session() -> None:
+    """Begin anew in a forked process: locks may have been copied from threads that it lacks."""
+    global _session, _session_lock
+    _session, _session_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forget_session)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 _HOP, _FRAME = 160, 400  # samples from one mel frame to the next, and of one
 
+_engines = weakref.WeakSet["LocalEngine"]()  # of this process, to renew their locks in a fork
+
 
 class LocalEngine:
     """`qwen_asr.Qwen3ASRModel` on this machine's GPU or CPU.
@@ -49,6 +53,7 @@ class LocalEngine:
         """How many tokens every reply has, for measurements; random weights do not end one."""
         self._precision = precision
         self._lock = threading.Lock()
+        _engines.add(self)
         self._name = name
         self.batch_size = batch_size
         config = asr.model.generation_config
@@ -284,3 +289,13 @@ class LocalEngine:
                 else "use --precision float32."
             )
         )
+
+
+def _renew_locks() -> None:
+    """Begin anew in a forked process: a lock may be held by a thread that it lacks."""
+    for engine in _engines:
+        engine._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_locks)
