@@ -143,7 +143,7 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
         }
         try:
             last = None
-            for last in service.updates(path, asked, wanted_terms, request):
+            for last in service.updates(path, asked, wanted_terms, request, offer=True):
                 if last.translation is None:
                     bar = html.progress_bar(last.done, last.total, last.left, language)
                     yield {result: last.text, progress: bar}
@@ -154,9 +154,10 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
             with captions_files(translation, Path(path).stem[:100]) as written:
                 if not written:
                     gr.Warning(say(language, "no_files"))
+                doubt = last.missing or ("" if translation.text else say(language, "nothing"))
                 yield {
                     result: translation.text,
-                    progress: "" if translation.text else warning(say(language, "nothing")),
+                    progress: warning(doubt) if doubt else "",
                     stop: hidden,
                     speak: shown if translation.text else hidden,
                     cost: html.cost(translation, language),
@@ -165,7 +166,7 @@ def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
                     table: html.segment_table(translation.segments, language),
                     files: list(written.values()),
                 }
-            other = service.other_direction(path, Direction(asked))
+            other = service.other_direction(path, Direction(asked), last)
             if other is not None:
                 label = next(words for words, value in DIRECTIONS if value == other)
                 words = say(language, "other_direction", direction=label)

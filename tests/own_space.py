@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +45,22 @@ class Space:
 
 
 @contextlib.contextmanager
-def running_space(*options: str) -> Iterator[Space]:
+def running_space(
+    *options: str, program: str = "app.py", environment: Mapping[str, str] | None = None
+) -> Iterator[Space]:
     """A Space on the embedded checkpoint, ready; ended afterwards."""
     port = free_port()
-    command = [sys.executable, "app.py", "--model", "phrasebook", "--port", str(port), *options]
+    command = [sys.executable, program, "--model", "phrasebook", "--port", str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+            )
         space = Space(f"http://127.0.0.1:{port}/", process, log)
         try:
             _wait_until_ready(space)

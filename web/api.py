@@ -12,7 +12,8 @@ from speech_translation.captions import FORMATS, as_data
 from speech_translation.segments import POLICIES
 from speech_translation.types import Direction
 from web.gradio_patches import Admission
-from web.service import Service, captions_files, language_of, refusal
+from web.refusals import refusal
+from web.service import Service, captions_files, language_of
 from web.texts import say
 
 

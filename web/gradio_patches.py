@@ -52,7 +52,7 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp
 
 from speech_translation.types import Language
-from web.service import refusal
+from web.refusals import refusal
 from web.settings import Settings
 from web.texts import say
 from web.uploads import NotUploaded, upload

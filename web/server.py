@@ -52,6 +52,8 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
         service.shutdown.listen()
     if zerogpu.ACTIVE:
         loading.run()  # ZeroGPU wants the weights on cuda before the server starts
+        if loading.ready:
+            zerogpu.prepare(loading.engine())
     else:
         loading.start()
     i18n = gr.I18n(

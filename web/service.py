@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import gradio as gr
@@ -15,26 +14,22 @@ import numpy as np
 
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
-from speech_translation.engine import Request
 from speech_translation.errors import AudioError, SpeechTranslationError
-from speech_translation.segments import POLICIES, cut, find_segments
-from speech_translation.types import SAMPLE_RATE, Direction, Language, Translation
+from speech_translation.segments import POLICIES, Policy, find_segments
+from speech_translation.types import Direction, Language, Translation
 from web import zerogpu
 from web.loading import Loading
+from web.other_direction import other_direction, telling
+from web.refusals import log_place, refusal
 from web.settings import Settings
 from web.shutdown import Shutdown
-from web.streaming import Update
+from web.streaming import Update, stream
 from web.texts import interface_language, say
 
 
 def language_of(request: gr.Request | None) -> Language:
     """The interface language of the visitor who sent `request`."""
     return interface_language(request.headers.get("accept-language") if request else None)
-
-
-def refusal(message: str) -> gr.Error:
-    """An error that shows `message` to the visitor and leaves no trace in the log."""
-    return gr.Error(message, print_exception=False)
 
 
 class Service:
@@ -73,11 +68,14 @@ class Service:
         terms: str | None,
         request: gr.Request | None,
         segments: str | None = None,
+        *,
+        offer: bool = False,
     ) -> Iterator[Update]:
         """Translate an upload. Every failure is a gr.Error with a sentence for the visitor.
 
         `segments` is the name of the policy by which speech is divided; without one it is
-        sentence. Gradio's JavaScript client sends null for what was left out.
+        sentence. Gradio's JavaScript client sends null for what was left out. `offer` is whether
+        `other_direction` will be asked about the last update.
         """
         language = language_of(request)
         if direction not in tuple(Direction):
@@ -91,26 +89,57 @@ class Service:
         self._running[stopped] = (request.session_hash if request else None) or ""
         try:
             samples = self.read(path, language)
-            engine = self.loading.engine()
-            for update in zerogpu.generate(
-                samples, engine, Direction(direction), terms or "", stopped, POLICIES[segments]
-            ):
-                if self.shutdown.time_is_up:
-                    raise refusal(say(language, "ending"))
-                if self._has_left(request):
-                    raise refusal("The visitor has left.")
-                yield update
+            run = self._stream(
+                samples,
+                Direction(direction),
+                terms or "",
+                stopped,
+                POLICIES[segments],
+                language,
+                offer,
+            )
+            with closing(run) as updates:  # at once, when the visitor leaves
+                for update in updates:
+                    if self.shutdown.time_is_up:
+                        raise refusal(say(language, "ending"))
+                    if self._has_left(request):
+                        raise refusal("The visitor has left.")
+                    yield update
         except gr.Error:
             raise
         except SpeechTranslationError as error:
             raise refusal(str(error)) from None
         except Exception as error:
-            # The log gets the place, not the message: the message may quote the visitor.
-            print(*traceback.format_tb(error.__traceback__), type(error).__name__, file=sys.stderr)
+            log_place(error)
             raise refusal(say(language, "broken")) from None
         finally:
             stopped.set()
             del self._running[stopped]
+
+    def _stream(
+        self,
+        samples: np.ndarray,
+        direction: Direction,
+        terms: str,
+        stopped: threading.Event,
+        policy: Policy,
+        language: Language,
+        offer: bool,
+    ) -> Generator[Update, None, None]:
+        """The updates of a translation, by this process or by borrowed GPUs."""
+        engine = self.loading.engine()
+        if not zerogpu.ACTIVE:
+            return stream(samples, engine, direction, terms, stopped, policy)
+        return zerogpu.stream(
+            samples,
+            engine.batch_size,
+            direction,
+            terms,
+            stopped,
+            policy,
+            language=language,
+            offer=offer,
+        )
 
     def translate(
         self,
@@ -121,11 +150,14 @@ class Service:
         segments: str | None = None,
     ) -> Translation:
         """The whole translation, for programs. Raises as `updates` does."""
-        translation = None
+        last = None
         for update in self.updates(path, direction, terms, request, segments):
-            translation = update.translation
-        assert translation is not None
-        return translation
+            last = update
+        assert last is not None
+        assert last.translation is not None
+        if last.missing:
+            raise refusal(last.missing)
+        return last.translation
 
     def stop(self, request: gr.Request) -> None:
         """Stop the translations of the visitor who sent `request`."""
@@ -143,26 +175,18 @@ class Service:
         """Whether a translation is under way."""
         return bool(self._running)
 
-    def other_direction(self, path: str, asked: Direction) -> Direction | None:
+    def other_direction(self, path: str, asked: Direction, last: Update) -> Direction | None:
         """The direction that the model itself names, if it is not the one that was asked for.
 
-        Speech in the target language is transcribed instead of translated, and with confidence, so
-        only the model's own language tag shows the mistake. It is asked about the shortest stretch
-        of speech without a pause that lasts a second.
+        `last` is the last update of the translation.
         """
-        if asked is Direction.AUTO:
-            return None
+        if zerogpu.ACTIVE or asked is Direction.AUTO:
+            return last.other
         samples = load_audio(path, self.settings.max_seconds)
-        regions = [region for segment in find_segments(samples) for region in segment]
-        regions.sort(key=lambda region: region.end - region.start)
-        telling = [r for r in regions if r.end - r.start >= SAMPLE_RATE] or regions[-1:]
-        heard = self.loading.engine().generate(
-            Request([cut(samples, [region]) for region in telling[:1]], Direction.AUTO)
-        )
-        for hypothesis in heard:
-            if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:
-                return hypothesis.direction
-        return None
+        stretch = telling(samples, find_segments(samples))
+        if stretch is None:
+            return None
+        return other_direction(self.loading.engine(), stretch, asked)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,7 @@ import numpy as np
 from speech_translation.engine import Engine
 from speech_translation.segments import SENTENCE, Policy
 from speech_translation.translate import common_direction, iter_translate
-from speech_translation.types import (
-    SAMPLE_RATE,
-    Direction,
-    Seconds,
-    Segment,
-    Span,
-    Translation,
-)
+from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
 UPDATE_INTERVAL: Seconds = 0.2
 
@@ -35,6 +28,50 @@ class Update:
     left: Seconds | None
     translation: Translation | None = None
 
+    other: Direction | None = None
+    """The direction that the model names in place of the one that was asked for, where it was
+    asked during the translation."""
+
+    missing: str = ""
+    """Why the rest of the recording is not translated, for the visitor."""
+
+
+class Growth:
+    """A translation under way. `total` is the duration of the recording."""
+
+    def __init__(self, total: Seconds, asked: Direction) -> None:
+        self.finished = list[Segment]()
+        self.growing = dict[Span, str]()
+        self.done: Seconds = 0.0
+        self._total = total
+        self._asked = asked
+        self._started = time.monotonic()
+
+    def so_far(self) -> Update:
+        """The segments that are finished, and behind them the texts that grow."""
+        segments = list(self.finished)
+        end = segments[-1].end if segments else 0.0
+        target = common_direction(segments, self._asked)
+        for span, text in sorted(self.growing.copy().items()):
+            if span.seconds[0] >= end:
+                segments.append(Segment(*span.seconds, text, target))
+        done, total = self.done, self._total
+        elapsed = time.monotonic() - self._started
+        left = elapsed / done * (total - done) if done else None
+        return Update(Translation(segments, target, total).text, done, total, left)
+
+    def whole(self) -> Update:
+        """The last update."""
+        total = self._total
+        translation = Translation(
+            segments=tuple(self.finished),
+            direction=common_direction(self.finished, self._asked),
+            duration=total,
+            compute_seconds=time.monotonic() - self._started,
+            tokens=sum(segment.tokens for segment in self.finished),
+        )
+        return Update(translation.text, total, total, 0.0, translation)
+
 
 def stream(
     samples: np.ndarray,
@@ -43,70 +80,65 @@ def stream(
     context: str,
     stopped: threading.Event,
     policy: Policy = SENTENCE,
-) -> Iterator[Update]:
+) -> Generator[Update, None, None]:
     """Translate `samples`, float32 (n,) at 16 kHz, and yield the text while it grows.
 
     The generation ends early when `stopped` is set or when the caller stops reading. The last
     update then holds the segments that were finished. Raises what `iter_translate` raises.
     """
-    started = time.monotonic()
-    total = len(samples) / SAMPLE_RATE
-    finished = list[Segment]()
-    growing = dict[Span, str]()
-    done = 0.0
-    events = queue.SimpleQueue[BaseException | None]()
+    growth = Growth(len(samples) / SAMPLE_RATE, direction)
 
     def advance(seconds: Seconds, _: Seconds) -> None:
-        nonlocal done
-        done = seconds
+        growth.done = seconds
 
     def work() -> None:
+        for segment in iter_translate(
+            samples,
+            engine,
+            direction,
+            context=context,
+            policy=policy,
+            progress=advance,
+            on_text=growth.growing.__setitem__,
+            cancelled=stopped.is_set,
+        ):
+            growth.finished.append(segment)
+
+    for _ in ticks(work, stopped):
+        yield growth.so_far()
+    yield growth.whole()
+
+
+def ticks(
+    work: Callable[[], None], stopped: threading.Event, *, wait: bool = False
+) -> Iterator[None]:
+    """Yield every `UPDATE_INTERVAL` while `work` runs in a thread. Raises what `work` raises.
+
+    `stopped` is set at the end and when the caller stops reading; with `wait` the thread has ended
+    by then.
+    """
+    ended = queue.SimpleQueue[BaseException | None]()
+
+    def run() -> None:
         try:
-            for segment in iter_translate(
-                samples,
-                engine,
-                direction,
-                context=context,
-                policy=policy,
-                progress=advance,
-                on_text=growing.__setitem__,
-                cancelled=stopped.is_set,
-            ):
-                finished.append(segment)
-            events.put(None)
+            work()
+            ended.put(None)
         except BaseException as error:
-            events.put(error)
+            ended.put(error)
 
-    def so_far() -> Update:
-        segments = list(finished)
-        end = segments[-1].end if segments else 0.0
-        target = common_direction(segments, direction)
-        for span, text in sorted(growing.copy().items()):
-            if span.seconds[0] >= end:
-                segments.append(Segment(*span.seconds, text, target))
-        elapsed = time.monotonic() - started
-        left = elapsed / done * (total - done) if done else None
-        return Update(Translation(segments, target, total).text, done, total, left)
-
-    worker = threading.Thread(target=work, name="translate", daemon=True)
-    worker.start()
+    thread = threading.Thread(target=run, name="translate", daemon=True)
+    thread.start()
     try:
         while True:
             try:
-                error = events.get(timeout=UPDATE_INTERVAL)
+                error = ended.get(timeout=UPDATE_INTERVAL)
             except queue.Empty:
-                yield so_far()
+                yield
                 continue
             if error is not None:
                 raise error
-            break
+            return
     finally:
         stopped.set()
-    translation = Translation(
-        segments=tuple(finished),
-        direction=common_direction(finished, direction),
-        duration=total,
-        compute_seconds=time.monotonic() - started,
-        tokens=sum(segment.tokens for segment in finished),
-    )
-    yield Update(translation.text, total, total, 0.0, translation)
+        if wait:
+            thread.join()

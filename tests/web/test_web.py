@@ -135,6 +135,8 @@ def test_every_text_can_be_filled_in() -> None:
             "ahead",
             "model",
             "description",
+            "needed",
+            "wait",
         ),
         "7",
     )

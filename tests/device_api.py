@@ -1,0 +1,92 @@
+"""A stand-in for what lends the GPUs of ZeroGPU: the HTTP interface that `spaces` 0.51.3 asks."""
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+LENT = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A GPU that is not lent: seconds that are left of a quota, and until there are more."""
+
+    left: int = 0
+    wait: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 429
+
+
+@dataclass
+class DeviceApi:
+    """Who asked for a GPU, and the next answers: None lends one, and so do all that follow."""
+
+    url: str = ""
+    asked: list[dict[str, str]] = field(default_factory=list)
+    released: list[bool] = field(default_factory=list)
+    """Of each call that ended: whether it failed."""
+    workers: set[int] = field(default_factory=set)
+    answers: list[Refused | None] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.asked.clear()
+        self.released.clear()
+        self.answers.clear()
+
+    def wait_for_release(self, count: int, seconds: float) -> bool:
+        """Whether so many calls have ended within `seconds`."""
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.released) >= count, seconds)
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], Any]:
+        """Status, headers and JSON of the answer to a request."""
+        parts = urlsplit(path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        with self.changed:
+            if parts.path == "/schedule":
+                self.asked.append(query)
+                refused = self.answers.pop(0) if self.answers else None
+                if refused is not None:
+                    body = {"left": refused.left, "wait": refused.wait}
+                    return refused.status, refused.headers, body
+                return 200, {}, {**LENT, "allowToken": f"token-{len(self.asked)}"}
+            if parts.path == "/allow":
+                self.workers.add(int(query["pid"]))
+            if parts.path == "/release":
+                self.released.append(query.get("fail", "").lower() == "true")
+                self.changed.notify_all()
+        return 200, {}, {}
+
+
+@contextlib.contextmanager
+def device_api() -> Iterator[DeviceApi]:
+    """A running one."""
+    api = DeviceApi()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            status, headers, content = api.answer(self.path)
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in {**headers, "content-type": "application/json"}.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    yield api
+    server.shutdown()
+    server.server_close()

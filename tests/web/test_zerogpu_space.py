@@ -1,0 +1,406 @@
+"""A whole Space on ZeroGPU: the real `spaces`, with only its GPU and its device API stood in for.
+
+zerogpu_program.py and device_api.py say what is real. A Space of Hugging Face was never run.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from clips import EXAMPLES, TWO_LANGUAGES, clip, reference, two_languages
+from device_api import DeviceApi, Refused, device_api
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from own_space import Space, running_space
+
+from speech_translation.engine import load_engine
+from speech_translation.segments import POLICIES
+from speech_translation.translate import translate
+from speech_translation.types import SAMPLE_RATE, Direction
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 180.0  # seconds; a busy machine takes its time
+
+
+@dataclass(frozen=True)
+class OnZeroGpu:
+    """The running Space, and what lends it GPUs."""
+
+    space: Space
+    api: DeviceApi
+    seen_file: Path
+
+    def seen(self) -> list[tuple[str, str, int]]:
+        """What was done, whether in the main process or in a worker, and in which."""
+        return [tuple(json.loads(line)) for line in self.seen_file.read_text().splitlines()]
+
+    def fail(self, how: str) -> None:
+        """Let the engine fail, as zerogpu_program.py says; until the end of the test or ""."""
+        file = self.seen_file.with_name("fault")
+        if how:
+            file.write_text(how)
+        else:
+            file.unlink(missing_ok=True)
+
+    def waiting(self) -> bool:
+        """Whether the engine waits, after `fail("wait ...")`."""
+        return bool(self.seen()) and self.seen()[-1][0] == "waits"
+
+    def until_it_waits(self) -> int:
+        """Wait until the engine does. Returns its process."""
+        until(self.waiting)
+        return self.seen()[-1][2]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnZeroGpu]:
+    seen = tmp_path_factory.mktemp("zerogpu") / "seen"
+    with device_api() as api:
+        environment = {
+            "SPACES_ZERO_DEVICE_API_URL": api.url,
+            "SPEECH_SEEN": str(seen),
+            "OMP_NUM_THREADS": "1",
+        }
+        try:
+            with running_space(
+                "--precision",
+                "float32",
+                program="tests/zerogpu_program.py",
+                environment=environment,
+            ) as space:
+                yield OnZeroGpu(space, api, seen)
+        finally:
+            for worker in api.workers:  # on a Space, the container ends them
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+
+
+@pytest.fixture
+def lender(running: OnZeroGpu) -> Iterator[OnZeroGpu]:
+    """The Space before anybody asks; in the end its main process has used no engine and no CUDA."""
+    running.api.forget()
+    running.seen_file.write_text("")
+    yield running
+    running.fail("")
+    assert [line for line in running.seen() if line[1] == "main"] == []
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "this never came true"
+        time.sleep(0.02)
+
+
+def token(name: str) -> str:
+    """A visitor's token in the form in which Hugging Face's proxy sends it."""
+    payload = base64.urlsafe_b64encode(json.dumps({"user": name}).encode()).decode().rstrip("=")
+    return f"head.{payload}.signature"
+
+
+def visitor(lender: OnZeroGpu, name: str = "", language: str = "en") -> Client:
+    headers = {"accept-language": language, **({"x-ip-token": token(name)} if name else {})}
+    return Client(lender.space.url, verbose=False, headers=headers)
+
+
+def recording(folder: Path, samples: np.ndarray) -> Any:
+    """`samples` as an upload."""
+    path = folder / "recording.wav"
+    soundfile.write(path, samples, SAMPLE_RATE)
+    return handle_file(str(path))
+
+
+@pytest.fixture(scope="module")
+def long() -> np.ndarray:
+    """66 sentences."""
+    return np.tile(clip("en_long"), 3)
+
+
+@pytest.mark.parametrize("direction", ["en2ja", "auto"])
+def test_an_upload_is_translated_in_one_short_call(
+    lender: OnZeroGpu, tmp_path: Path, direction: str
+) -> None:
+    data = visitor(lender, "somebody").predict(
+        recording(tmp_path, clip("en_two_sentences")), direction, api_name="/translate_segments"
+    )
+    assert data["text"] == reference("en_two_sentences")
+    (asked,) = lender.api.asked
+    assert 10 <= int(asked["durationSeconds"]) <= 25
+    assert asked["token"] == token("somebody")
+    assert lender.api.wait_for_release(1, PATIENCE)
+    assert lender.api.released == [False]
+    assert lender.seen()[-1][:2] == ("generate", "worker")
+
+
+def test_a_long_recording_is_several_calls_of_one_visitor(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray
+) -> None:
+    data = visitor(lender, "patient").predict(
+        recording(tmp_path, long), "en2ja", segments="pause", api_name="/translate_segments"
+    )
+    expected = translate(long, load_engine("phrasebook"), Direction.EN_JA, policy=POLICIES["pause"])
+    assert [s["text"] for s in data["segments"]] == [s.text for s in expected.segments]
+    assert [s["start"] for s in data["segments"]] == [
+        pytest.approx(s.start, abs=0.01) for s in expected.segments
+    ]
+    assert len(lender.api.asked) == 9  # of up to eight segments
+    assert {asked["token"] for asked in lender.api.asked} == {token("patient")}
+    assert lender.api.wait_for_release(9, PATIENCE)
+    assert lender.api.released == [False] * 9
+    assert token("patient") not in lender.space.log.read_text()
+
+
+def test_each_sentence_of_two_languages_is_translated(lender: OnZeroGpu, tmp_path: Path) -> None:
+    data = visitor(lender).predict(
+        recording(tmp_path, two_languages()), api_name="/translate_segments"
+    )
+    assert [x["direction"] for x in data["segments"]] == ["en2ja", "ja2en"] * 2
+    assert all(reference(name) in data["text"] for name in TWO_LANGUAGES)
+    assert len(lender.api.asked) == 1
+
+
+def test_two_visitors_get_their_own_results(lender: OnZeroGpu, tmp_path: Path) -> None:
+    names = ["en_two_sentences", "ja_two_sentences"]
+
+    def visit(name: str) -> list[str]:
+        folder = tmp_path / name
+        folder.mkdir()
+        client, sound = visitor(lender, name), recording(folder, clip(name))
+        return [client.predict(sound, api_name="/translate") for _ in range(3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(visit, names))
+    assert results == [[reference(name)] * 3 for name in names]
+    for name in names:
+        assert sum(asked["token"] == token(name) for asked in lender.api.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("sentence Too long for cuda:0: use less.", "Too long for cuda:0: use less."),
+        ("bug with a word of the visitor", "The translation failed on our side"),
+    ],
+)
+def test_an_error_of_the_worker_is_a_sentence_and_the_next_request_works(
+    lender: OnZeroGpu, tmp_path: Path, fault: str, words: str
+) -> None:
+    client, sound = visitor(lender), recording(tmp_path, clip("en_two_sentences"))
+    lender.fail(fault)
+    with pytest.raises(AppError, match=re.escape(words)):
+        client.predict(sound, "en2ja", api_name="/translate")
+    assert lender.api.wait_for_release(1, PATIENCE)
+    assert lender.api.released == [True]  # the worker may be spoilt
+    lender.fail("")
+    assert client.predict(sound, "en2ja", api_name="/translate") == reference("en_two_sentences")
+    assert "word of the visitor" not in lender.space.log.read_text()
+
+
+def test_a_gpu_that_is_taken_away_is_said_in_words(lender: OnZeroGpu, tmp_path: Path) -> None:
+    client, sound = visitor(lender, language="ja"), recording(tmp_path, clip("en_two_sentences"))
+    lender.fail("wait 0")
+    job = client.submit(sound, "en2ja", api_name="/translate")
+    os.kill(lender.until_it_waits(), signal.SIGKILL)
+    with pytest.raises(AppError, match="GPU の割り当てが打ち切られました"):
+        job.result(timeout=PATIENCE)
+    lender.fail("")
+    assert client.predict(sound, "en2ja", api_name="/translate") == reference("en_two_sentences")
+
+
+PRO, FREE = {"X-Authenticated": "pro"}, {"X-Authenticated": "regular"}
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "language", "words"),
+    [
+        ("x", Refused(4, 86340), "en", r"and 4 s are left\. There is more in 23:59:00\. Sign in"),
+        ("x", Refused(4, 86340), "ja", r"残りは 4 秒です。23:59:00 後.*ログイン"),
+        ("x", Refused(4, 600, FREE), "en", r"There is more in 10:00\. A PRO account"),
+        ("x", Refused(4, 600, PRO), "en", r"There is more in 10:00\. Credits"),
+        ("x", Refused(0, 0), "en", r"used up for now\. Sign in"),
+        ("", Refused(0, 60), "en", r"used up for now\. Sign in"),
+        ("x", Refused(0, -1), "en", "used up for now"),
+        (
+            "x",
+            Refused(0, 1, {"X-Approve-Result": "pending-overquota-exceeded"}),
+            "en",
+            "are still running",
+        ),
+        ("x", Refused(status=503), "en", "All GPUs of Hugging Face are in use"),
+    ],
+)
+def test_who_has_no_quota_is_told_what_to_do(
+    lender: OnZeroGpu, tmp_path: Path, name: str, refused: Refused, language: str, words: str
+) -> None:
+    lender.api.answers.append(refused)
+    sound = recording(tmp_path, clip("en_two_sentences"))
+    with pytest.raises(AppError, match=words):
+        visitor(lender, name, language).predict(sound, "en2ja", api_name="/translate")
+    assert lender.api.released == []
+
+
+def test_a_program_is_told_when_the_quota_ends_on_the_way(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray
+) -> None:
+    lender.api.answers += [None, Refused(4, 600)]
+    with pytest.raises(AppError, match="and 4 s are left"):
+        visitor(lender, "x").predict(
+            recording(tmp_path, long), "en2ja", segments="pause", api_name="/translate"
+        )
+    assert len(lender.api.asked) == 2
+
+
+# The page's own events, as its script sends them.
+
+
+class Page:
+    """A visitor's page: its session, and the buttons of the first tab."""
+
+    def __init__(self, url: str, language: str = "en") -> None:
+        self.http = httpx.Client(
+            base_url=url + "gradio_api/", timeout=PATIENCE, headers={"accept-language": language}
+        )
+        self.session = "page" + os.urandom(4).hex()
+        config = httpx.get(url + "config").json()
+        ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
+        self.names = {c["id"]: c["props"].get("elem_id") for c in config["components"]}
+        self.functions = {
+            button: next(
+                d for d in config["dependencies"] if [ids[button], "click"] in d["targets"]
+            )
+            for button in ("translate", "stop")
+        }
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        with path.open("rb") as file:
+            (stored,) = self.http.post("upload", files={"files": file}).json()
+        return {"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+    def press(self, button: str, *values: object) -> None:
+        body = {
+            "data": values,
+            "fn_index": self.functions[button]["id"],
+            "session_hash": self.session,
+        }
+        queued = self.functions[button]["queue"]
+        answer = self.http.post("queue/join" if queued else "run/predict", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What the queue says, until the event has ended."""
+        query = {"session_hash": self.session}
+        with self.http.stream("GET", "queue/data", params=query) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data: ")) if line else {}
+                if message:
+                    yield message
+                if message.get("msg") == "process_completed":
+                    return
+
+    def all_messages(self) -> Future[list[dict[str, Any]]]:
+        """What the queue says, collected while the test goes on."""
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(lambda: list(self.messages()))
+        pool.shutdown(wait=False)
+        return future
+
+
+def finished(messages: list[dict[str, Any]]) -> tuple[str, str, list[str]]:
+    """Text, progress and files that the page shows in the end."""
+    assert messages[-1]["success"], messages[-1]
+    text, progress, *_, files = messages[-1]["output"]["data"]
+    return text, progress, [file["orig_name"] for file in files]
+
+
+FILES = [f"recording.{format}" for format in ("txt", "srt", "vtt", "tsv", "json")]
+
+
+@pytest.fixture(scope="module")
+def whole(long: np.ndarray) -> str:
+    """The translation of the long recording, which takes three calls."""
+    return translate(long, load_engine("phrasebook"), Direction.EN_JA).text
+
+
+def test_the_page_shows_a_long_recording(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray, whole: str
+) -> None:
+    recording(tmp_path, long)
+    page = Page(lender.space.url)
+    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    messages = page.all_messages().result(PATIENCE)
+    assert finished(messages) == (whole, "", FILES)
+    assert len([m for m in messages if m["msg"] == "process_generating"]) > 5  # it grew
+    assert len(lender.api.asked) == 3
+
+
+def test_the_page_offers_the_other_direction_within_the_same_call(lender: OnZeroGpu) -> None:
+    page = Page(lender.space.url, "ja")
+    page.press("translate", page.upload(EXAMPLES / "ja_two_sentences.flac"), "en2ja", "")
+    answer = page.all_messages().result(PATIENCE)[-1]
+    assert "逆方向の音声のようです：日本語 → English" in json.dumps(answer, ensure_ascii=False)
+    assert len(lender.api.asked) == 1
+
+
+def test_stop_ends_the_worker_and_keeps_what_was_finished(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray, whole: str
+) -> None:
+    recording(tmp_path, long)
+    page = Page(lender.space.url)
+    lender.fail("wait 2")  # in the second call: the first one also asks for the direction
+    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    messages = page.all_messages()
+    lender.until_it_waits()
+    page.press("stop")
+    text, _, files = finished(messages.result(PATIENCE))
+    assert whole.startswith(text)
+    assert len(whole) / 4 < len(text) < len(whole) / 2
+    assert files == FILES
+    assert lender.api.wait_for_release(2, PATIENCE)
+    assert lender.api.released == [False, False]
+    assert len(lender.api.asked) == 2
+
+
+def test_who_leaves_ends_the_worker(lender: OnZeroGpu, tmp_path: Path, long: np.ndarray) -> None:
+    recording(tmp_path, long)
+    page = Page(lender.space.url)
+    lender.fail("wait 0")
+    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    for _ in page.messages():
+        if lender.waiting():
+            break
+    assert lender.api.wait_for_release(1, PATIENCE)
+    lender.fail("")
+    sound = recording(tmp_path, clip("en_two_sentences"))
+    assert visitor(lender).predict(sound, "en2ja", api_name="/translate") == reference(
+        "en_two_sentences"
+    )
+    assert lender.api.released == [False, False]
+    assert len(lender.api.asked) == 2
+
+
+def test_the_page_keeps_what_was_finished_when_the_quota_ends(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray, whole: str
+) -> None:
+    recording(tmp_path, long)
+    page = Page(lender.space.url)
+    lender.api.answers += [None, Refused(0, 600)]
+    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    text, progress, files = finished(page.all_messages().result(PATIENCE))
+    assert whole.startswith(text)
+    assert len(whole) / 4 < len(text) < len(whole) / 2
+    assert "Your GPU time on Hugging Face is used up for now." in progress
+    assert files == FILES

@@ -1,0 +1,34 @@
+"""Whether a recording sounds like the other direction than the one that was asked for.
+
+Speech in the target language is transcribed instead of translated, and with confidence, so only the
+model's own language tag shows the mistake. It is asked about one short stretch of speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speech_translation.engine import Engine, Request
+from speech_translation.segments import cut
+from speech_translation.types import SAMPLE_RATE, Direction, Span
+
+
+def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
+    """The shortest stretch of speech without a pause that lasts a second; None without speech.
+
+    `samples` are float32 (n,) at 16 kHz, `found` their segments.
+    """
+    regions = [region for segment in found for region in segment]
+    regions.sort(key=lambda region: region.end - region.start)
+    lasting = [r for r in regions if r.end - r.start >= SAMPLE_RATE] or regions[-1:]
+    return cut(samples, lasting[:1]) if lasting else None
+
+
+def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Direction | None:
+    """The direction that the model itself names for `stretch` (n,), if it is not `asked`."""
+    for hypothesis in engine.generate(Request([stretch], Direction.AUTO)):
+        if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:
+            return hypothesis.direction
+    return None
