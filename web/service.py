@@ -18,6 +18,7 @@ from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import POLICIES, Policy, find_segments
 from speech_translation.types import Direction, Language, Translation
 from web import zerogpu
+from web.answers import Answers, question
 from web.loading import Loading
 from web.other_direction import other_direction, telling
 from web.refusals import log_place, refusal
@@ -48,6 +49,7 @@ class Service:
         self.loading = loading
         self.shutdown = Shutdown()
         self._has_left = has_left
+        self._answers = Answers()
         self._running = dict[threading.Event, str]()  # what stops a translation: whose session
 
     def read(self, path: str | None, language: Language) -> np.ndarray:
@@ -85,6 +87,11 @@ class Service:
             raise refusal(say(language, "no_segments", segments=segments))
         if self.shutdown.requested:
             raise refusal(say(language, "ending"))
+        asked = question(path, direction, terms, segments, offer=offer) if zerogpu.ACTIVE else None
+        known = self._answers.known(asked)
+        if known is not None:
+            yield known
+            return
         stopped = threading.Event()
         self._running[stopped] = (request.session_hash if request else None) or ""
         try:
@@ -105,6 +112,8 @@ class Service:
                     if self._has_left(request):
                         raise refusal("The visitor has left.")
                     yield update
+                    if update.translation is not None and not stopped.is_set():
+                        self._answers.keep(asked, update)
         except gr.Error:
             raise
         except SpeechTranslationError as error:

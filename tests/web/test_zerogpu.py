@@ -16,13 +16,14 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from clips import clip, two_languages
+from clips import EXAMPLES, clip, two_languages
 
 from speech_translation.engine import Engine, load_engine
 from speech_translation.segments import POLICIES, Utterance
 from speech_translation.translate import Memory
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Language, Span
 from web import streaming, zerogpu
+from web.answers import Answers, question
 from web.quota import WORKER, explained
 from web.streaming import Update
 from web.zerogpu import Batch, gpu_seconds, on_gpu
@@ -233,3 +234,18 @@ def test_a_refusal_says_what_is_left_and_what_to_do(
 ) -> None:
     assert re.search(english, explained(title, message, Language.ENGLISH))
     assert re.search(japanese, explained(title, message, Language.JAPANESE))
+
+
+def test_a_copy_of_an_example_clip_is_known_by_its_content(tmp_path: Any) -> None:
+    copied = tmp_path / "recording.flac"
+    copied.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
+    asked = question(str(copied), "en2ja", " ", "sentence", offer=True)
+    assert asked is not None
+    assert asked.clip == "en_1"
+    assert question(str(copied), "en2ja", "a name", "sentence", offer=True) is None
+    copied.write_bytes((EXAMPLES / "en_1.flac").read_bytes()[:-1] + b"x")
+    assert question(str(copied), "en2ja", "", "sentence", offer=True) is None
+    assert question(None, "en2ja", "", "sentence", offer=True) is None
+    answers = Answers()
+    answers.keep(asked, Update("half", 1.0, 2.0, None))
+    assert answers.known(asked) is None

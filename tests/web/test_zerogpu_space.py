@@ -189,6 +189,13 @@ def test_two_visitors_get_their_own_results(lender: OnZeroGpu, tmp_path: Path) -
         assert sum(asked["token"] == token(name) for asked in lender.api.asked) == 3
 
 
+def test_an_example_clip_costs_the_first_visitor_alone(lender: OnZeroGpu) -> None:
+    for _ in range(3):
+        clip = handle_file(str(EXAMPLES / "ja_2.flac"))
+        assert visitor(lender).predict(clip, "ja2en", api_name="/translate") == reference("ja_2")
+    assert len(lender.api.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
