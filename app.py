@@ -24,7 +24,7 @@ import numpy as np
 from speech_translation.audio import load_audio
 from speech_translation.captions import cues
 from speech_translation.types import SAMPLE_RATE, Direction, Translation
-from web import html, server
+from web import html, server, zerogpu
 from web.api import program_endpoints
 from web.examples import examples
 from web.gradio_patches import Admission, UploadsOnly
@@ -224,6 +224,9 @@ def playback(path: str, translation: Translation) -> Any:
 
 def live_tab(t: Localised) -> None:
     """Direction, Start and Stop, captions, downloads."""
+    if zerogpu.ACTIVE:
+        gr.HTML('<p data-text="live_absent"></p>')
+        return
     gr.Radio(DIRECTIONS, value=Direction.AUTO.value, label=t("direction"), elem_id="live-direction")
     gr.HTML(html.live_frame())
 

@@ -83,11 +83,15 @@ class Session:
 
 
 class LiveSessions:
-    """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten."""
+    """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten.
 
-    def __init__(self, engine: Callable[[], Engine], limit: int) -> None:
+    With `absent` every talk is refused with a sentence.
+    """
+
+    def __init__(self, engine: Callable[[], Engine], limit: int, *, absent: bool = False) -> None:
         self._engine = engine
         self._limit = limit
+        self._absent = absent
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -103,6 +107,8 @@ class LiveSessions:
 
     async def _open(self, request: Request) -> Response:
         language = interface_language(request.headers.get("accept-language"))
+        if self._absent:
+            return _error(503, say(language, "live_absent"))
         try:
             direction = Direction(request.query_params.get("direction", "auto"))
         except ValueError:

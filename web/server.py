@@ -121,7 +121,9 @@ def _scripts() -> str:
 
 def _routes(service: Service) -> list[BaseRoute]:
     """What the server answers beside Gradio: the state of the model, and live captions."""
-    sessions = LiveSessions(service.loading.engine, service.settings.live_talks)
+    sessions = LiveSessions(
+        service.loading.engine, service.settings.live_talks, absent=zerogpu.ACTIVE
+    )
     return [
         Route("/healthz", lambda _: _health(service.loading, service.shutdown)),
         *sessions.routes,

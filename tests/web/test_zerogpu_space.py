@@ -25,6 +25,7 @@ from device_api import DeviceApi, Refused, device_api
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from own_space import Space, running_space
+from playwright.sync_api import sync_playwright
 
 from speech_translation.engine import load_engine
 from speech_translation.segments import POLICIES
@@ -411,3 +412,40 @@ def test_the_page_keeps_what_was_finished_when_the_quota_ends(
     assert len(whole) / 4 < len(text) < len(whole) / 2
     assert "Your GPU time on Hugging Face is used up for now." in progress
     assert files == FILES
+
+
+def test_live_captions_are_absent_with_a_sentence(lender: OnZeroGpu) -> None:
+    for language, words in (("en", "borrows one for seconds"), ("ja", "数秒ずつ借りて")):
+        answer = httpx.post(
+            lender.space.url + "live", headers={"accept-language": language}, timeout=PATIENCE
+        )
+        assert answer.status_code == 503
+        assert words in answer.json()["error"]
+    config = httpx.get(lender.space.url + "config").json()
+    page = "".join(str(component["props"].get("value")) for component in config["components"])
+    assert 'data-text="live_absent"' in page
+    assert 'id="live-audio"' not in page
+
+
+def test_in_a_browser_an_example_is_translated_and_live_says_why_it_is_absent(
+    lender: OnZeroGpu,
+) -> None:
+    complaints = list[str]()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        page = browser.new_context(locale="ja-JP").new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(lender.space.url)
+        page.get_by_role("tab", name="ライブ字幕").click()
+        page.get_by_text("この Space は GPU を数秒ずつ借りて動いています").wait_for()
+        page.get_by_role("tab", name="翻訳").click()
+        page.click("#example-en_2")
+        page.wait_for_function(
+            f"document.querySelector('#result textarea').value === {json.dumps(reference('en_2'))}"
+        )
+        browser.close()
+    assert complaints == []
+    assert len(lender.api.asked) == 1
