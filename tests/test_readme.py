@@ -13,6 +13,7 @@ import pytest
 from evaluation import report
 from evaluation.performance import speed
 from phrasebook import evaluate
+from speech_translation.engine import PUBLISHED_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -77,6 +78,19 @@ def programs() -> list[list[str]]:
     found = [words[1:] for words in commands() if words[0] == "-m"]
     found += [[names[words[0]], *words[1:]] for words in commands() if words[0] in names]
     return [words for words in found if words[0] != "pip"]
+
+
+def test_the_front_matter_is_true_and_fits_zerogpu() -> None:
+    import yaml
+
+    front = yaml.safe_load(README.read_text("utf-8").split("---\n")[1])
+    locked = (ROOT / "requirements.txt").read_text("utf-8")
+    assert f"gradio[mcp]=={front['sdk_version']}\n" in locked
+    assert front["python_version"] in ("3.12.12", "3.10.13")  # those of ZeroGPU
+    assert (ROOT / front["app_file"]).exists()
+    served = "mcp_server=True" in (ROOT / "web" / "server.py").read_text("utf-8")
+    assert ("mcp-server" in front["tags"]) == served
+    assert front["preload_from_hub"][0].split()[0] == PUBLISHED_MODEL
 
 
 def test_the_readme_is_short() -> None:
