@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 LENT = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
@@ -22,6 +21,11 @@ class Refused:
     status: int = 429
 
 
+@dataclass(frozen=True)
+class Queued:
+    """A GPU that is lent after a time in line."""
+
+
 @dataclass
 class DeviceApi:
     """Who asked for a GPU, and the next answers: None lends one, and so do all that follow."""
@@ -31,7 +35,7 @@ class DeviceApi:
     released: list[bool] = field(default_factory=list)
     """Of each call that ended: whether it failed."""
     workers: set[int] = field(default_factory=set)
-    answers: list[Refused | None] = field(default_factory=list)
+    answers: list[Refused | Queued | None] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def forget(self) -> None:
@@ -45,24 +49,28 @@ class DeviceApi:
         with self.changed:
             return self.changed.wait_for(lambda: len(self.released) >= count, seconds)
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON of the answer to a request."""
+    def answer(self, path: str) -> tuple[int, dict[str, str], str]:
+        """Status, headers and body of the answer to a request."""
         parts = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         with self.changed:
             if parts.path == "/schedule":
                 self.asked.append(query)
-                refused = self.answers.pop(0) if self.answers else None
-                if refused is not None:
-                    body = {"left": refused.left, "wait": refused.wait}
-                    return refused.status, refused.headers, body
-                return 200, {}, {**LENT, "allowToken": f"token-{len(self.asked)}"}
+                answer = self.answers.pop(0) if self.answers else None
+                if isinstance(answer, Refused):
+                    body = {"left": answer.left, "wait": answer.wait}
+                    return answer.status, answer.headers, json.dumps(body)
+                lent = json.dumps({**LENT, "allowToken": f"token-{len(self.asked)}"})
+                if isinstance(answer, Queued):
+                    headers = {"content-type": "text/event-stream", "x-queuing-reason": "node"}
+                    return 200, headers, f"event: succeeded\ndata: {lent}\n\n"
+                return 200, {}, lent
             if parts.path == "/allow":
                 self.workers.add(int(query["pid"]))
             if parts.path == "/release":
                 self.released.append(query.get("fail", "").lower() == "true")
                 self.changed.notify_all()
-        return 200, {}, {}
+        return 200, {}, "{}"
 
 
 @contextlib.contextmanager
@@ -76,9 +84,9 @@ def device_api() -> Iterator[DeviceApi]:
 
         def do_POST(self) -> None:
             status, headers, content = api.answer(self.path)
-            body = json.dumps(content).encode()
+            body = content.encode()
             self.send_response(status)
-            for name, value in {**headers, "content-type": "application/json"}.items():
+            for name, value in {"content-type": "application/json", **headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

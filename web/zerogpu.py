@@ -34,6 +34,7 @@ from web.other_direction import other_direction, telling
 from web.quota import WORKER, explained
 from web.refusals import log_place, refusal
 from web.streaming import Growth, Update, ticks
+from web.texts import say
 
 ACTIVE = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` reads it
 
@@ -188,8 +189,12 @@ def stream(
             if stopped.is_set():
                 break
             growth.done = utterances[-1].span.seconds[1]
-    except gr.Error as error:
-        missing = explained(error.title, str(error.message), language)
+    except Exception as error:
+        if isinstance(error, gr.Error):
+            missing = explained(error.title, str(error.message), language)
+        else:  # what lends the GPUs does not answer
+            log_place(error)
+            missing = say(language, "broken")
         if not growth.finished:
             raise refusal(missing) from None
     yield replace(growth.whole(), other=other, missing=missing)

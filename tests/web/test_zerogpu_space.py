@@ -3,6 +3,7 @@
 zerogpu_program.py and device_api.py say what is real. A Space of Hugging Face was never run.
 """
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -21,9 +22,11 @@ import numpy as np
 import pytest
 import soundfile
 from clips import EXAMPLES, TWO_LANGUAGES, clip, reference, two_languages
-from device_api import DeviceApi, Refused, device_api
+from device_api import DeviceApi, Queued, Refused, device_api
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
 from own_space import Space, running_space
 from playwright.sync_api import sync_playwright
 
@@ -197,6 +200,33 @@ def test_an_example_clip_costs_the_first_visitor_alone(lender: OnZeroGpu) -> Non
     assert len(lender.api.asked) == 1
 
 
+def test_who_waits_in_line_for_a_gpu_gets_one(lender: OnZeroGpu, tmp_path: Path) -> None:
+    lender.api.answers.append(Queued())
+    sound = recording(tmp_path, clip("ja_two_sentences"))
+    heard = visitor(lender).predict(sound, "ja2en", api_name="/translate")
+    assert heard == reference("ja_two_sentences")
+    assert len(lender.api.asked) == 1
+
+
+def test_an_mcp_tool_uses_the_quota_of_its_caller(lender: OnZeroGpu) -> None:
+    async def call() -> str:
+        url, headers = lender.space.url + "gradio_api/mcp/", {"x-ip-token": token("tool")}
+        async with (
+            streamablehttp_client(url, headers=headers) as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            name = next(tool.name for tool in tools if tool.name.endswith("translate"))
+            sound = base64.b64encode((EXAMPLES / "ja_two_sentences.flac").read_bytes()).decode()
+            arguments = {"audio": f"data:audio/flac;base64,{sound}", "direction": "ja2en"}
+            answer = await session.call_tool(name, arguments)
+            return str(answer.content[0].text)  # type: ignore[union-attr]
+
+    assert asyncio.run(call()) == reference("ja_two_sentences")
+    assert [asked["token"] for asked in lender.api.asked] == [token("tool")]
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -249,6 +279,7 @@ PRO, FREE = {"X-Authenticated": "pro"}, {"X-Authenticated": "regular"}
             "are still running",
         ),
         ("x", Refused(status=503), "en", "All GPUs of Hugging Face are in use"),
+        ("x", Refused(status=500), "ja", "サーバー側で翻訳に失敗"),
     ],
 )
 def test_who_has_no_quota_is_told_what_to_do(
