@@ -38,12 +38,12 @@ from web.texts import say
 
 ACTIVE = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` reads it
 
-# Seconds of a call. No one was ever made on a Space: these are estimates, on the safe side.
+# What a call takes. None was ever made on a Space: these are estimates, on the safe side.
 _START: Seconds = 6.0  # CUDA begins, and 4 GB of weights come from the disk
-_STEP: Seconds = (
-    0.03  # a decode step, of one segment or eight; the published 45.8 a second, rounded
-)
 _BESIDE: Seconds = 3.0  # prompts, and what the model names for the regions
+_STEP: Seconds = 0.03
+"""A decode step, of one segment or of eight. The authors of the checkpoint published 45.8 tokens
+per second (evaluation/results/published.json), which is 0.022."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
