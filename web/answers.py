@@ -51,6 +51,6 @@ class Answers:
         return self._kept.get(asked) if asked else None
 
     def keep(self, asked: Question | None, last: Update) -> None:
-        """Keep the last update of a translation that was not stopped."""
+        """Keep an update, if it is the last one of a translation that lacks nothing."""
         if asked and last.translation is not None and not last.missing:
             self._kept[asked] = last

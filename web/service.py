@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -111,9 +112,10 @@ class Service:
                         raise refusal(say(language, "ending"))
                     if self._has_left(request):
                         raise refusal("The visitor has left.")
+                    if update.translation is not None and stopped.is_set() and not update.missing:
+                        update = replace(update, missing=say(language, "stopped"))
+                    self._answers.keep(asked, update)
                     yield update
-                    if update.translation is not None and not stopped.is_set():
-                        self._answers.keep(asked, update)
         except gr.Error:
             raise
         except SpeechTranslationError as error:

@@ -86,7 +86,7 @@ def stream(
     The generation ends early when `stopped` is set or when the caller stops reading. The last
     update then holds the segments that were finished. Raises what `iter_translate` raises.
     """
-    growth = Growth(len(samples) / SAMPLE_RATE, direction)
+    growth, over = Growth(len(samples) / SAMPLE_RATE, direction), threading.Event()
 
     def advance(seconds: Seconds, _: Seconds) -> None:
         growth.done = seconds
@@ -100,22 +100,20 @@ def stream(
             policy=policy,
             progress=advance,
             on_text=growth.growing.__setitem__,
-            cancelled=stopped.is_set,
+            cancelled=lambda: stopped.is_set() or over.is_set(),
         ):
             growth.finished.append(segment)
 
-    for _ in ticks(work, stopped):
+    for _ in ticks(work, over):
         yield growth.so_far()
     yield growth.whole()
 
 
-def ticks(
-    work: Callable[[], None], stopped: threading.Event, *, wait: bool = False
-) -> Iterator[None]:
+def ticks(work: Callable[[], None], over: threading.Event, *, wait: bool = False) -> Iterator[None]:
     """Yield every `UPDATE_INTERVAL` while `work` runs in a thread. Raises what `work` raises.
 
-    `stopped` is set at the end and when the caller stops reading; with `wait` the thread has ended
-    by then.
+    `over` is set at the end and when the caller stops reading; with `wait` the thread has ended by
+    then.
     """
     ended = queue.SimpleQueue[BaseException | None]()
 
@@ -139,6 +137,6 @@ def ticks(
                 raise error
             return
     finally:
-        stopped.set()
+        over.set()
         if wait:
             thread.join()

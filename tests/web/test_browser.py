@@ -261,6 +261,7 @@ def test_stop_keeps_what_was_finished_and_frees_the_model(visit: Open, tmp_path:
     photograph(page, "working")
     page.click("#stop")
     expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#progress")).to_have_text("Stopped. What was finished is kept.")
     stopped = result(page)
     whole = 6 * reference("en_long")
     assert stopped
