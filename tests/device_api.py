@@ -37,9 +37,12 @@ class DeviceApi:
     workers: set[int] = field(default_factory=set)
     answers: list[Refused | Queued | None] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    moves: threading.Event = field(default_factory=threading.Event)
+    """Whether those who wait in line get their GPU."""
 
     def forget(self) -> None:
         """Begin anew."""
+        self.moves.set()
         self.asked.clear()
         self.released.clear()
         self.answers.clear()
@@ -90,6 +93,9 @@ def device_api() -> Iterator[DeviceApi]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
+            if "text/event-stream" in headers.values():
+                self.wfile.flush()
+                api.moves.wait(300)
             self.wfile.write(body)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -151,6 +154,34 @@ if ACTIVE:
     lent = spaces.GPU(duration=gpu_seconds)(on_gpu)
 
 
+def _news(batch: Batch) -> Generator[list[News], None, None]:
+    """What is new of a call, five times a second, also while it waits in line for a GPU.
+
+    When the caller stops reading, the call ends at its next news.
+    """
+    heard, over = queue.SimpleQueue[News](), threading.Event()
+
+    def work() -> None:
+        with closing(lent(batch)) as call:  # to close it ends the work of its worker
+            for news in call:
+                heard.put(news)
+                if over.is_set():
+                    return
+
+    def new() -> list[News]:
+        return [heard.get() for _ in range(heard.qsize())]
+
+    # `spaces` finds in the context of the request whose quota it is.
+    in_request = partial(copy_context().run, work)
+    try:
+        for _ in ticks(in_request, over):
+            yield new()
+    except Exception:
+        yield new()  # what was finished before
+        raise
+    yield new()
+
+
 def stream(
     samples: np.ndarray,
     batch_size: int,
@@ -164,10 +195,10 @@ def stream(
 ) -> Generator[Update, None, None]:
     """Translate as `web.streaming.stream` does, with a borrowed GPU for each batch of segments.
 
-    Has to be read in the thread of the visitor's request: `spaces` finds there whose quota it is.
-    With `offer` the last update tells whether the recording sounds like the other direction. When
-    no GPU is lent, what was finished is the result, and the last update says why the rest is
-    missing in `language`; without anything finished, gr.Error says it.
+    Has to be read in the context of the visitor's request. With `offer` the last update tells
+    whether the recording sounds like the other direction. When no GPU is lent, what was finished is
+    the result, and the last update says why the rest is missing in `language`; without anything
+    finished, gr.Error says it.
     """
     growth = Growth(len(samples) / SAMPLE_RATE, direction)
     found = find_segments(samples, policy)
@@ -178,11 +209,12 @@ def stream(
         for utterances, ahead in batches(samples, found, direction, batch_size):
             batch = Batch(utterances, ahead, direction, context, policy, memory, stretch)
             stretch = None
-            with closing(lent(batch)) as call:  # to close it ends the work of its worker
+            with closing(_news(batch)) as call:
                 for news in call:
-                    memory, other = news.memory, other or news.other
-                    growth.finished += news.segments
-                    growth.growing = news.texts
+                    for one in news:
+                        memory, other = one.memory, other or one.other
+                        growth.finished += one.segments
+                        growth.growing = one.texts
                     yield growth.so_far()
                     if stopped.is_set():
                         break

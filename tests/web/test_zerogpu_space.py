@@ -404,13 +404,32 @@ def test_stop_ends_the_worker_and_keeps_what_was_finished(
     messages = page.all_messages()
     lender.until_it_waits()
     page.press("stop")
-    text, _, files = finished(messages.result(PATIENCE))
+    text, progress, files = finished(messages.result(PATIENCE))
+    assert "Stopped. What was finished is kept." in progress
     assert whole.startswith(text)
     assert len(whole) / 4 < len(text) < len(whole) / 2
     assert files == FILES
     assert lender.api.wait_for_release(2, PATIENCE)
     assert lender.api.released == [False, False]
     assert len(lender.api.asked) == 2
+
+
+def test_stop_works_while_the_visitor_waits_in_line(lender: OnZeroGpu) -> None:
+    page = Page(lender.space.url)
+    lender.api.answers.append(Queued())
+    lender.api.moves.clear()
+    page.press("translate", page.upload(EXAMPLES / "en_two_sentences.flac"), "en2ja", "")
+    messages = page.all_messages()
+    until(lambda: len(lender.api.asked) == 1)
+    page.press("stop")
+    text, progress, *_ = messages.result(PATIENCE)[-1]["output"]["data"]
+    assert text == ""
+    assert "Stopped." in progress
+    assert lender.api.released == []  # still in line
+    lender.fail("wait 0")  # the engine would not end by itself
+    lender.api.moves.set()
+    assert lender.api.wait_for_release(1, PATIENCE)
+    assert lender.api.released == [False]
 
 
 def test_who_leaves_ends_the_worker(lender: OnZeroGpu, tmp_path: Path, long: np.ndarray) -> None:
