@@ -18,6 +18,7 @@ from speech_translation.engine import Request, load_engine
 from speech_translation.errors import AudioError, EngineError
 from speech_translation.live import LiveTranslator, goes_on
 from speech_translation.segments import POLICIES
+from speech_translation.text import sentence_ends
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Segment
 
@@ -141,6 +142,17 @@ def test_every_sentence_of_a_clip_spoken_live_becomes_a_caption(name: str) -> No
     assert result.direction == whole.direction
     assert result.duration == pytest.approx(whole.duration)
     assert (translator.settled, translator.tentative) == ("", "")
+
+
+@pytest.mark.parametrize("name", [name for name in CLIPS if name.endswith("talk")])
+def test_a_talk_with_pauses_inside_of_sentences_has_whole_ones_for_captions(name: str) -> None:
+    sound, clock = clip(name), Clock()
+    translator = LiveTranslator(load_engine("phrasebook", "cpu"), clock=clock)
+    feed(translator, sound, RATE // 2, clock=clock)
+    translator.finish()
+    assert translator.translation().text == reference(name)
+    for segment in translator.segments:
+        assert sentence_ends(segment.text)[-1:] == [len(segment.text)]
 
 
 @pytest.mark.parametrize("size", [7, 511, 1_600, 3 * RATE])
