@@ -180,13 +180,17 @@ class Speech:
         return Example(features, self.random.choice(list(Language)), "", True, "")
 
     def batches(self, size: int) -> Iterator[list[Example]]:
-        """Batches of clips of similar length, for ever."""
+        """Batches of clips of similar length, for ever.
+
+        Their lengths come in the same order in every worker, so that none waits for another one's.
+        """
+        order = random.Random(0)
         while True:
             drawn = sorted(
                 (self.draw() for _ in range(size * 16)), key=lambda x: x.features.shape[1]
             )
             groups = [drawn[i : i + size] for i in range(0, len(drawn), size)]
-            self.random.shuffle(groups)
+            order.shuffle(groups)
             yield from groups
 
 
