@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from speech_translation.engine import Engine, Request
+from speech_translation.languages import SWITCH, Vote
 from speech_translation.segments import cut
 from speech_translation.types import SAMPLE_RATE, Direction, Span
 
@@ -27,8 +28,10 @@ def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarra
 
 
 def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Direction | None:
-    """The direction that the model itself names for `stretch` (n,), if it is not `asked`."""
-    for hypothesis in engine.generate(Request([stretch], Direction.AUTO)):
-        if hypothesis.direction not in (Direction.AUTO, asked) and not hypothesis.flags:
-            return hypothesis.direction
+    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`."""
+    seconds = len(stretch) / SAMPLE_RATE
+    for heard in engine.generate(Request([stretch], only_direction=True)):
+        vote = Vote(heard.direction, heard.mean_logprob, seconds)
+        if heard.direction is not asked and vote.evidence > SWITCH:
+            return heard.direction
     return None
