@@ -54,12 +54,10 @@ from speech_translation.segments import (
     POLICIES,
     SENTENCE,
     Policy,
-    Utterance,
-    cut,
     find_segments,
     padded,
 )
-from speech_translation.translate import Session
+from speech_translation.translate import Session, batches
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
 TALKS = Path(".cache/segmentation/manifest.jsonl")
@@ -151,11 +149,8 @@ class Translator:
         if key not in self._known:
             session = Session(self._engine, direction)
             texts = list[str]()
-            size = self._engine.batch_size
-            for first in range(0, len(regions), size):
-                batch = regions[first : first + size]
-                utterances = [Utterance(spans, cut(samples, spans)) for spans in batch]
-                texts += [segment.text for segment in session.batch(utterances)]
+            for utterances, ahead in batches(samples, regions, direction, self._engine.batch_size):
+                texts += [segment.text for segment in session.batch(utterances, ahead)]
             self._known[key] = texts
             row = json.dumps({"key": key, "texts": texts}, ensure_ascii=False)
             with self._kept.open("a", encoding="utf-8") as file:

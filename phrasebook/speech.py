@@ -127,7 +127,7 @@ class Speech:
             count = rng.choices(range(len(SENTENCES)), SENTENCES)[0]
             following = rng.choices(("kokoro", "cheap"), (0.7, 0.3), k=count)
             features = self._breathing(features)
-        before, over = features[:, :0], ""  # the last sentence, and the text of this
+        before, over = features[:, :0], ""  # what comes before the last sentence
         for next_kind in following:
             if features.shape[1] > LONGEST:
                 break
