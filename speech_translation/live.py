@@ -250,8 +250,8 @@ class LiveTranslator:
         text = hypothesis.text
         if self._sentence is not None:
             before = self._sentence[1].text
-            if goes_on(text, after=before):
-                self._fix_sentence(rest=text[sentence_ends(text)[len(sentence_ends(before)) - 1] :])
+            if rest := _rest(text, after=before):
+                self._fix_sentence(rest)
                 return
             if text != before:
                 self._sentence = None  # it did not end there
@@ -289,7 +289,7 @@ class LiveTranslator:
         self._asked_at = utterance.span.end
         self.segments += (self._session.segment(utterance, hypothesis),)
         self._begin_line()
-        self._line.renew(rest.strip())
+        self._line.renew(rest)
 
     def _renew(self) -> None:
         """Translate what is being said, as far as it was heard, if it is time and there is time.
@@ -364,12 +364,18 @@ def goes_on(text: str, after: str) -> bool:
 
     It need not say the same words: what follows may put another light on them.
     """
+    return bool(_rest(text, after))
+
+
+def _rest(text: str, after: str) -> str:
+    """What `text` says behind the sentence that ends where `after` ends; empty if none does."""
     count, ends = len(sentence_ends(after)), sentence_ends(text)
-    if not count or len(ends) < count or not text[ends[count - 1] :].strip():
-        return False
+    if not count or len(ends) < count:
+        return ""
     before, now = _sentence(after, count), _sentence(text, count)
     alike = SequenceMatcher(None, before, now, autojunk=False).ratio() >= _ALIKE
-    return alike and len(now) <= _LONGER * len(before) + _FEW
+    ended = alike and len(now) <= _LONGER * len(before) + _FEW
+    return text[ends[count - 1] :].strip() if ended else ""
 
 
 def _sentence(text: str, number: int) -> str:
