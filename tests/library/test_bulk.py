@@ -151,7 +151,7 @@ def test_an_interrupt_inside_the_work_goes_through(
     touch(*(tmp_path / "in" / f"{i:02}.wav" for i in range(40)))
 
     def fault(path: Path) -> None:
-        if len(translator.asked) == 10:
+        if path.name == "10.wav":  # a count of those asked is passed over by two at once
             raise KeyboardInterrupt
 
     translator.fault = fault
