@@ -61,7 +61,7 @@ def build_page(service: Service, admission: Admission, t: Localised) -> gr.Block
         with gr.Tab(t("tab_translate"), elem_id="tab-translate"):
             translate_tab(service, admission, t)
         with gr.Tab(t("tab_live"), elem_id="tab-live"):
-            live_tab(t)
+            live_tab(service, t)
         if CHART.exists() and FIGURES.exists():
             with gr.Tab(t("tab_benchmark"), elem_id="tab-benchmark"):
                 published = json.loads(FIGURES.read_text("utf-8"))
@@ -82,7 +82,10 @@ def build_page(service: Service, admission: Admission, t: Localised) -> gr.Block
 def translate_tab(service: Service, admission: Admission, t: Localised) -> None:
     """Direction, recording, Translate, result, examples; the rest appears with a result."""
     direction = gr.Radio(
-        DIRECTIONS, value=Direction.AUTO.value, label=t("direction"), elem_id="direction"
+        DIRECTIONS,
+        value=service.settings.first_direction.value,
+        label=t("direction"),
+        elem_id="direction",
     )
     audio = gr.Audio(
         sources=["upload", "microphone"],
@@ -222,12 +225,17 @@ def playback(path: str, translation: Translation) -> Any:
     return gr.Audio(recording, subtitles=subtitles, visible=True)
 
 
-def live_tab(t: Localised) -> None:
+def live_tab(service: Service, t: Localised) -> None:
     """Direction, Start and Stop, captions, downloads."""
     if zerogpu.ACTIVE:
         gr.HTML('<p data-text="live_absent"></p>')
         return
-    gr.Radio(DIRECTIONS, value=Direction.AUTO.value, label=t("direction"), elem_id="live-direction")
+    gr.Radio(
+        DIRECTIONS,
+        value=service.settings.first_direction.value,
+        label=t("direction"),
+        elem_id="live-direction",
+    )
     gr.HTML(html.live_frame())
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL
+from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
+from speech_translation.types import Direction
+
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     engine_url: str = ""
+    direction: str = ""
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -32,6 +37,18 @@ class Settings:
         """How many recordings are worked on at a time. vLLM servers take many, this machine few."""
         return 32 if self.engine_url else 4
 
+    @property
+    def first_direction(self) -> Direction:
+        """What the page begins with, unless told: what is known to work with the model.
+
+        That the embedded checkpoint names the target language itself is measured. Of another one
+        nobody knows before `evaluation.acceptance` was run with it.
+        """
+        if self.direction:
+            return Direction(self.direction)
+        known = self.model == PHRASEBOOK and not self.engine_url
+        return Direction.AUTO if known else Direction.EN_JA
+
 
 def parser(description: str = "") -> argparse.ArgumentParser:
     """The options. The environment gives the defaults: `--max-seconds` is SPEECH_MAX_SECONDS."""
@@ -41,8 +58,8 @@ def parser(description: str = "") -> argparse.ArgumentParser:
         variable = "SPEECH_" + name.upper().replace("-", "_")
         options.add_argument(
             f"--{name}",
-            type=type(default),
-            default=os.environ.get(variable, default),
+            type=_reader(type(default), variable),
+            default=os.environ.get(variable) or default,
             help=f"{what} (default: %(default)s; {variable})",
         )
 
@@ -54,6 +71,14 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     add("device", Settings.device, "auto, cpu, mps, cuda, cuda:N")
     add("precision", Settings.precision, "auto, " + ", ".join(PRECISIONS))
     add("engine-url", Settings.engine_url, "vLLM servers that do the work, ending in /v1")
+    directions = ", ".join(Direction)
+    options.add_argument(
+        "--direction",
+        type=_direction,
+        default=os.environ.get("SPEECH_DIRECTION", ""),
+        help=f"what the page begins with, {directions} (default: auto with the phrasebook, en2ja "
+        "with a model of which nobody knows whether it names the target; SPEECH_DIRECTION)",
+    )
     add("host", "0.0.0.0" if "SPACE_ID" in os.environ else Settings.host, "address to listen on")
     add("port", Settings.port, "port to listen on")
     add("queue-size", Settings.queue_size, "requests that may wait")
@@ -63,3 +88,26 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     options.add_argument("--share", action="store_true", help="a public link through Gradio")
     options.add_argument("--open", action="store_true", help="open the page in a browser")
     return options
+
+
+def _reader(kind: Callable[[str], Any], variable: str) -> Callable[[str], Any]:
+    """Reads an option. argparse names the option, and whoever set the variable looks for that."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not {_KINDS[kind]} (the option, or {variable})"
+            ) from None
+
+    return read
+
+
+def _direction(text: str) -> str:
+    if text and text not in tuple(Direction):
+        raise argparse.ArgumentTypeError(
+            f"there is no direction {text!r}: use {', '.join(Direction)} (the option, or "
+            "SPEECH_DIRECTION)"
+        )
+    return text

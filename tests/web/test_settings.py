@@ -1,0 +1,67 @@
+"""The options of the Space, from the command line and from a Space's variables."""
+
+import gradio as gr
+import pytest
+
+from app import build_page
+from speech_translation.engine import PHRASEBOOK
+from speech_translation.types import Direction
+from web.gradio_patches import Admission
+from web.loading import Loading
+from web.service import Service
+from web.settings import Settings, parser
+
+
+def read(*argv: str) -> Settings:
+    return Settings(**vars(parser().parse_args(argv)))
+
+
+def test_a_variable_gives_the_default_and_an_empty_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SPEECH_PORT", "8123")
+    monkeypatch.setenv("SPEECH_QUEUE_SIZE", "")
+    assert (read().port, read().queue_size) == (8123, Settings.queue_size)
+    assert read("--port", "9000").port == 9000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SPEECH_PORT", "abc", "'abc' is not a whole number (the option, or SPEECH_PORT)"),
+        ("SPEECH_MAX_SECONDS", "1h", "'1h' is not a number (the option, or SPEECH_MAX_SECONDS)"),
+        ("SPEECH_DIRECTION", "fr2de", "no direction 'fr2de': use en2ja, ja2en, auto"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_named(
+    variable: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match="2"):
+        read()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert said in last
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        (Settings(), Direction.EN_JA),  # nobody knows whether it names the target
+        (Settings(model=PHRASEBOOK), Direction.AUTO),
+        (Settings(model=PHRASEBOOK, engine_url="http://127.0.0.1:1/v1"), Direction.EN_JA),
+        (Settings(direction="auto"), Direction.AUTO),
+        (Settings(model=PHRASEBOOK, direction="ja2en"), Direction.JA_EN),
+    ],
+)
+def test_the_page_begins_with_what_is_known_to_work(settings: Settings, first: Direction) -> None:
+    admission = Admission(settings)
+    service = Service(settings, Loading(pytest.fail, settings.model), admission.has_left)
+    page = build_page(service, admission, str)
+    shown = {
+        block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Radio)
+    }
+    assert shown == {"direction": first.value, "live-direction": first.value}
