@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -19,6 +20,9 @@ from speech_translation.types import Seconds
 FIRST_PAUSE: Seconds = 1.0
 LONGEST_PAUSE: Seconds = 60.0
 """Between two tries to reach the Hub or a server; each pause is twice the one before."""
+
+TRIES = 6
+"""Where the server starts only after the model: for half a minute."""
 
 
 class Loading:
@@ -49,18 +53,20 @@ class Loading:
         threading.Thread(target=self._keep_trying, name="load the model", daemon=True).start()
 
     def run(self) -> None:
-        """Load now, in this thread, with one try."""
-        self._try()
-        self.finished = True
-        self._tried.set()
+        """Load now, in this thread, with a few tries."""
+        self._keep_trying(TRIES)
 
-    def _keep_trying(self) -> None:
+    def _keep_trying(self, tries: float = math.inf) -> None:
         pause = FIRST_PAUSE
         while True:
             self._try()
-            self.finished = not isinstance(self.error, HubUnreachable | ServerUnreachable)
+            tries -= 1
+            passing = isinstance(self.error, HubUnreachable | ServerUnreachable)
+            self.finished = not passing or tries <= 0
             self._tried.set()
             if self.finished:
+                if self.error:
+                    print(f"error: {self.error}", file=sys.stderr)
                 return
             print(f"waiting: {self.error} Trying again in {pause:g} s.", file=sys.stderr)
             self._wait(pause)

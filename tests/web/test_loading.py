@@ -75,7 +75,9 @@ def finished(loading: Loading) -> None:
     assert loading.finished
 
 
-def test_a_model_that_cannot_be_loaded_is_said_to_everybody() -> None:
+def test_a_model_that_cannot_be_loaded_is_said_to_everybody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     loading = Loading(Attempts(OSError("disk full")), "some/model")
     loading.start()
     with pytest.raises(ModelError, match=r"some/model could not be loaded: disk full"):
@@ -85,6 +87,8 @@ def test_a_model_that_cannot_be_loaded_is_said_to_everybody() -> None:
     assert loading.waiting_for is None
     assert health(loading) == (503, {"model": "failed"})
     assert "could not be loaded" in banner(loading, Language.ENGLISH)
+    finished(loading)
+    assert capsys.readouterr().err == "error: some/model could not be loaded: disk full\n"
 
 
 @pytest.mark.parametrize("kind", [ServerUnreachable, HubUnreachable])
@@ -137,12 +141,23 @@ def test_what_no_other_try_mends_ends_the_tries() -> None:
     assert health(loading) == (503, {"model": "failed"})
 
 
-def test_one_try_in_this_thread_is_one_try() -> None:
-    loading = Loading(Attempts(HubUnreachable("no answer")), "some/model", pytest.fail)
+def test_in_this_thread_there_are_a_few_tries(capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = list[float]()
+    loading = Loading(
+        Attempts(*(HubUnreachable("no answer") for _ in range(9))), "some/model", lengths.append
+    )
     loading.run()
     assert loading.finished
+    assert lengths == [1, 2, 4, 8, 16]
+    assert capsys.readouterr().err.splitlines()[-1] == "error: no answer"
     with pytest.raises(HubUnreachable):
         loading.engine()
+
+
+def test_in_this_thread_too_a_second_try_may_succeed() -> None:
+    loading = Loading(Attempts(HubUnreachable("no answer")), "some/model", lambda _: None)
+    loading.run()
+    assert isinstance(loading.engine(), Ready)
 
 
 class Models(BaseHTTPRequestHandler):
