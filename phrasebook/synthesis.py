@@ -44,6 +44,8 @@ WORD_CHEAP, WORD_KOKORO = 3, 2  # clips of each word
 OTHER_KOKORO, OTHER_CHEAP = 120, 300
 EVAL_SEEN, EVAL_VOICES, EVAL_RATE, DEV = 100, 100, 40, 30
 EVAL_PAUSE, PAUSED_KOKORO, PAUSED_CHEAP = 100, 200, 400
+# English words run into each other, and a pause changes how both of its neighbours sound.
+PAUSED_MORE = {Language.ENGLISH: 200, Language.JAPANESE: 0}
 PAUSES = (0.1, 1.2)  # seconds, inside of a sentence
 
 
@@ -154,7 +156,10 @@ def _plan(styles: Sequence[str], language: Language, seed: int) -> tuple[list[Jo
         "word", WORD_KOKORO * len(single), single, trained, RATES
     )
     by_cheap_voices += with_pauses(jobs("train", PAUSED_CHEAP, train[::-1], cheap, RATES))
-    by_kokoro += with_pauses(jobs("train", PAUSED_KOKORO, train[::-1], paused, RATES))
+    breathing = train[::-1]
+    for count in (PAUSED_KOKORO, PAUSED_MORE[language]):
+        by_kokoro += with_pauses(jobs("train", count, breathing, paused, RATES))
+        breathing = breathing[count:]
     return tests, by_cheap_voices, by_both, by_kokoro
 
 
