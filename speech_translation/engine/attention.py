@@ -34,16 +34,24 @@ def windowed_attention(
     `query`, `key` and `value` are (1, heads, tokens, head size); `cu_seq_lens_q` holds the first
     token of each window and, last, the number of tokens. Returns (1, tokens, heads, head size).
     Several clips laid end to end stay apart too: their boundaries are window boundaries.
+
+    The boundaries are read in every layer. They are where the clips' lengths are, and those belong
+    on the CPU (`LocalEngine._inputs`): on a GPU each layer would wait for the one before.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
     lengths = cu_seq_lens_q.diff().tolist()
-    windows = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
-    out = [
-        scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        for q, k, v in windows
-    ]
+    windows = [torch.split(x, lengths, dim=2) for x in (query, key, value)]
+    equal = dict[int, list[int]]()  # the windows of each length, computed in one call
+    for place, length in enumerate(lengths):
+        equal.setdefault(length, []).append(place)
+    out = list[torch.Tensor]([query] * len(lengths))
+    for places in equal.values():
+        q, k, v = (torch.cat([parts[place] for place in places]) for parts in windows)
+        attended = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+        for place, window in zip(places, torch.split(attended, 1), strict=True):
+            out[place] = window
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
 
