@@ -95,6 +95,8 @@ class Hypothesis:
     tokens: int = 0
     mean_logprob: float = 0.0
     flags: Flags = frozenset()
+    tag: str = ""
+    """What the model wrote as the name of its language, where the choice was its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from speech_translation.engine.prompt import (
     flags_for,
     parse_reply,
     strip_control_tokens,
+    tag_of,
     token_budget,
 )
 from speech_translation.errors import EngineError, ServerUnreachable
@@ -343,7 +344,7 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
     scores = _numbers(logprobs[start:])
     mean = sum(scores) / len(scores) if scores else 0.0
     flags = flags_for(text, direction, mean_logprob=mean, truncated=truncated)
-    return Hypothesis(text, direction, tokens, mean, flags)
+    return Hypothesis(text, direction, tokens, mean, flags, tag_of(reply))
 
 
 def _number(score: float | None) -> float:
