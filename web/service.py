@@ -189,11 +189,15 @@ class Service:
     def other_direction(self, path: str, asked: Direction, last: Update) -> Direction | None:
         """The direction that the model itself names, if it is not the one that was asked for.
 
-        `last` is the last update of the translation.
+        `last` is the last update of the translation. Raises nothing: its result stands, whatever
+        becomes of this question.
         """
         if zerogpu.ACTIVE or asked is Direction.AUTO:
             return last.other
-        samples = load_audio(path, self.settings.max_seconds)
+        try:
+            samples = load_audio(path, self.settings.max_seconds)
+        except AudioError:  # uploads are deleted after an hour, and a translation may take longer
+            return None
         stretch = telling(samples, find_segments(samples))
         if stretch is None:
             return None
