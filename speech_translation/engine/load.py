@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import checkpoint_bytes, locate
 from speech_translation.engine.devices import (
     choose_device,
     choose_precision,
+    empty_cache,
     of_the_device,
     out_of_memory,
 )
@@ -36,7 +39,24 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     try:
         return _assemble(model, folder, chosen, precision, windowed)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
+        _let_go(error, chosen)
         raise _refusal(error, model, folder, chosen, precision) from error
+
+
+def _let_go(error: BaseException, device: str) -> None:
+    """Give back the memory of a model that was loaded in part.
+
+    The frames of a traceback hold it as long as the error is kept: the Space keeps its error for
+    good, and who catches one may try a smaller model at once.
+    """
+    import torch
+
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    gc.collect()  # the parts of a model name each other
+    empty_cache(torch.device(device))
 
 
 def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:

@@ -1,5 +1,6 @@
 """From a folder to an engine: what its files say, what is asked for, and what goes wrong."""
 
+import gc
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from qwen_asr import Qwen3ASRModel
+from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
 from safetensors.torch import load_file, save_file
 from tiny_checkpoint import make_tiny_checkpoint
 from transformers import PreTrainedModel
@@ -289,6 +291,27 @@ def test_scores_that_are_no_numbers_end_the_translation(
     engine.asr.model.thinker.lm_head.head = Broken()
     with pytest.raises(EngineError, match=f"no numbers on cpu in {precision}: .*{advice}"):
         engine.generate(Request([TONE], only_direction=only_direction))
+
+
+def models() -> int:
+    """How many models there are in this process, whole or in part."""
+    return sum(type(x) is Qwen3ASRForConditionalGeneration for x in gc.get_objects())
+
+
+def test_a_load_that_failed_leaves_no_half_model_in_memory(
+    copy: Copy, card: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy("no tokenizer")  # which is read after the weights
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
+        (folder / name).unlink()
+    before, left = models(), list[int]()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(models()))
+    with pytest.raises(ModelError) as kept:
+        load_local(str(folder), "auto", "bfloat16", True)
+    assert len(card) == 1  # the weights were loaded
+    assert kept.value.__cause__ is not None
+    assert left == [before]  # emptied once there was nothing left in it
+    assert models() == before
 
 
 def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> None:
