@@ -18,6 +18,7 @@ from speech_translation.engine.devices import (
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
+from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
 
 
@@ -28,6 +29,7 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     # OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    limit_threads()
     try:
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
