@@ -3,7 +3,9 @@
 import gc
 import json
 import math
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clips import ROOT
 from qwen_asr import Qwen3ASRModel
 from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
 from safetensors.torch import load_file, save_file
@@ -116,6 +119,34 @@ def test_flash_attention_is_not_asked_for_even_where_it_is_installed(
     assert [x["device_map"] for x in card] == ["cuda:0"]
     assert engine.batch_size == 8
     assert says(engine).tokens > 0
+
+
+BROKEN = """
+import sys, torch
+torch.version.cuda, torch.cuda.is_available = "13.0", lambda: True
+from transformers.utils import is_flash_attn_2_available
+print(is_flash_attn_2_available())
+from speech_translation.engine import load_engine
+print(load_engine(sys.argv[1], "cpu", precision="bfloat16").description)
+"""
+
+
+@pytest.mark.slow
+def test_a_broken_package_of_flash_attention_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    """Its wheels are built for one torch each; transformers believes that it is there."""
+    (tmp_path / "flash_attn").mkdir()
+    (tmp_path / "flash_attn/__init__.py").write_text("raise ImportError('undefined symbol')")
+    (tmp_path / "flash_attn-2.8.3.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: flash_attn\nVersion: 2.8.3\n"
+    (tmp_path / "flash_attn-2.8.3.dist-info/METADATA").write_text(about)
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, str(tiny)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["True", f"{tiny} on cpu in bfloat16"], done.stderr
 
 
 def test_clips_are_encoded_together_on_a_card(card: list[dict[str, Any]], tiny: Path) -> None:
