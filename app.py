@@ -210,8 +210,12 @@ def warning(words: str) -> str:
 
 
 def playback(path: str, translation: Translation) -> Any:
-    """The recording with its translation as subtitles, in a format that browsers play."""
-    if not translation.segments:
+    """The recording with its translation as subtitles, in a format that browsers play.
+
+    There is no player without speech, nor when the upload is gone: `UPLOADS_KEPT` may be over
+    before a long translation is.
+    """
+    if not translation.segments or not Path(path).exists():
         return gr.update(visible=HIDDEN)
     recording: Any = path
     if Path(path).suffix.lower() not in PLAYABLE:

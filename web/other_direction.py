@@ -14,6 +14,7 @@ from speech_translation.engine import Engine, Request
 from speech_translation.languages import SWITCH, Vote
 from speech_translation.segments import cut
 from speech_translation.types import SAMPLE_RATE, Direction, Span
+from web.refusals import log_place
 
 
 def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
@@ -28,9 +29,18 @@ def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarra
 
 
 def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Direction | None:
-    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`."""
+    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`.
+
+    None too where the model fails: the visitor has a result by now, which must not be lost for an
+    offer.
+    """
     seconds = len(stretch) / SAMPLE_RATE
-    for heard in engine.generate(Request([stretch], only_direction=True)):
+    try:
+        answer = engine.generate(Request([stretch], only_direction=True))
+    except Exception as error:
+        log_place(error)
+        return None
+    for heard in answer:
         vote = Vote(heard.direction, heard.mean_logprob, seconds)
         if heard.direction is not asked and vote.evidence > SWITCH:
             return heard.direction

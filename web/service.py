@@ -152,6 +152,24 @@ class Service:
             offer=offer,
         )
 
+    def finished(
+        self,
+        path: str | None,
+        direction: str,
+        terms: str,
+        request: gr.Request | None,
+        segments: str | None = None,
+    ) -> Update:
+        """The last update, for programs; `missing` says why it is not the whole recording.
+
+        Raises as `updates` does.
+        """
+        last = None
+        for update in self.updates(path, direction, terms, request, segments):
+            last = update
+        assert last is not None
+        return last
+
     def translate(
         self,
         path: str | None,
@@ -160,14 +178,15 @@ class Service:
         request: gr.Request | None,
         segments: str | None = None,
     ) -> Translation:
-        """The whole translation, for programs. Raises as `updates` does."""
-        last = None
-        for update in self.updates(path, direction, terms, request, segments):
-            last = update
-        assert last is not None
+        """The whole translation, for programs: a text or a file cannot say that its end is missing.
+
+        Raises as `updates` does, and where a part is missing.
+        """
+        last = self.finished(path, direction, terms, request, segments)
         assert last.translation is not None
         if last.missing:
-            raise refusal(last.missing)
+            part = say(language_of(request), "only_in_segments")
+            raise refusal(f"{last.missing} {part}")
         return last.translation
 
     def stop(self, request: gr.Request) -> None:
@@ -189,11 +208,15 @@ class Service:
     def other_direction(self, path: str, asked: Direction, last: Update) -> Direction | None:
         """The direction that the model itself names, if it is not the one that was asked for.
 
-        `last` is the last update of the translation.
+        `last` is the last update of the translation. Raises nothing: its result stands, whatever
+        becomes of this question.
         """
         if zerogpu.ACTIVE or asked is Direction.AUTO:
             return last.other
-        samples = load_audio(path, self.settings.max_seconds)
+        try:
+            samples = load_audio(path, self.settings.max_seconds)
+        except AudioError:  # uploads are deleted after an hour, and a translation may take longer
+            return None
         stretch = telling(samples, find_segments(samples))
         if stretch is None:
             return None

@@ -9,6 +9,7 @@ function below honours the boundaries; transformers' `AttentionInterface` makes 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,17 +35,38 @@ def windowed_attention(
     `query`, `key` and `value` are (1, heads, tokens, head size); `cu_seq_lens_q` holds the first
     token of each window and, last, the number of tokens. Returns (1, tokens, heads, head size).
     Several clips laid end to end stay apart too: their boundaries are window boundaries.
+
+    Windows of one length are computed in one call. All are equally long but for the last of each
+    clip, and a GPU would wait for a call of each.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    lengths = cu_seq_lens_q.diff().tolist()
-    windows = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
-    out = [
-        scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        for q, k, v in windows
-    ]
+    lengths = _lengths(cu_seq_lens_q)
+    alike = defaultdict[int, list[int]](list)
+    for window, length in enumerate(lengths):
+        alike[length].append(window)
+    parts = [torch.split(x, lengths, dim=2) for x in (query, key, value)]
+    out: list[torch.Tensor] = [query] * len(lengths)
+    for windows in alike.values():
+        q, k, v = (torch.cat([split[window] for window in windows]) for split in parts)
+        done = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+        for window, attended in zip(windows, torch.split(done, 1), strict=True):
+            out[window] = attended
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _lengths(boundaries: torch.Tensor) -> list[int]:
+    """Tokens of each window between `boundaries`, int (windows + 1,).
+
+    The encoder hands the same tensor to each of its layers. To read it waits for the GPU, so what
+    was read stays with the tensor.
+    """
+    known: list[int] | None = getattr(boundaries, "window_lengths", None)
+    if known is None:
+        known = boundaries.diff().tolist()
+        boundaries.window_lengths = known  # type: ignore[attr-defined]
+    return known
 
 
 def set_encoder_window(model: Any, windowed: bool) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import checkpoint_bytes, locate
 from speech_translation.engine.devices import (
     choose_device,
     choose_precision,
+    empty_cache,
     of_the_device,
     out_of_memory,
 )
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
+from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
 
 
@@ -25,6 +29,7 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     # OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    limit_threads()
     try:
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
@@ -36,7 +41,24 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     try:
         return _assemble(model, folder, chosen, precision, windowed)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
+        _let_go(error, chosen)
         raise _refusal(error, model, folder, chosen, precision) from error
+
+
+def _let_go(error: BaseException, device: str) -> None:
+    """Give back the memory of a model that was loaded in part.
+
+    The frames of a traceback hold it as long as the error is kept: the Space keeps its error for
+    good, and who catches one may try a smaller model at once.
+    """
+    import torch
+
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    gc.collect()  # the parts of a model name each other
+    empty_cache(torch.device(device))
 
 
 def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:

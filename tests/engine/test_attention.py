@@ -6,6 +6,7 @@ import pytest
 import torch
 from qwen_asr.core.transformers_backend.configuration_qwen3_asr import Qwen3ASRAudioEncoderConfig
 from qwen_asr.core.transformers_backend.modeling_qwen3_asr import Qwen3ASRAudioEncoder
+from torch.nn import functional
 
 from speech_translation.engine.attention import WINDOWED, windowed_attention
 
@@ -99,15 +100,40 @@ def test_a_short_clip_is_one_window_and_so_unchanged(encoder: Any) -> None:
 def test_the_function_itself_against_a_loop() -> None:
     torch.manual_seed(1)
     query, key, value = (torch.randn(1, 3, 10, 4) for _ in range(3))
-    boundaries = torch.tensor([0, 4, 9, 10], dtype=torch.int32)
+    boundaries = torch.tensor([0, 4, 5, 9, 10], dtype=torch.int32)
     out, _ = windowed_attention(
         torch.nn.Identity(), query, key, value, scaling=0.5, cu_seq_lens_q=boundaries
     )
-    for first, last in ((0, 4), (4, 9), (9, 10)):
+    for first, last in ((0, 4), (4, 5), (5, 9), (9, 10)):
         for head in range(3):
             weights = query[0, head, first:last] @ key[0, head, first:last].T * 0.5
             expected = weights.softmax(-1) @ value[0, head, first:last]
             torch.testing.assert_close(out[0, first:last, head], expected)
+
+
+def test_a_gpu_is_waited_for_once_and_gets_few_calls(
+    encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The boundaries are read once for all layers, and windows of one length are one call."""
+    read, called = list[int](), list[int]()
+    real_diff, real_attention = torch.Tensor.diff, functional.scaled_dot_product_attention
+
+    def diff(boundaries: torch.Tensor) -> torch.Tensor:
+        read.append(len(boundaries))
+        return real_diff(boundaries)
+
+    def attention(query: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        called.append(len(query))
+        return real_attention(query, *others, **options)
+
+    clips = [torch.randn(128, frames) for frames in (2000, 1600, 800)]
+    expected = encode(encoder, True, *clips)
+    monkeypatch.setattr(torch.Tensor, "diff", diff)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
+    assert torch.equal(encode(encoder, True, *clips), expected)
+    layers = len(encoder.layers)
+    assert read == [7]  # two whole windows and a half, two, and one
+    assert called == [5, 1] * layers
 
 
 @pytest.mark.parametrize("before", ["sdpa", "eager", "flash_attention_2"])

@@ -5,9 +5,11 @@ import pytest
 
 from app import build_page
 from speech_translation.engine import PHRASEBOOK
+from speech_translation.engine.batching import SharedEngine
 from speech_translation.types import Direction
 from web.gradio_patches import Admission
 from web.loading import Loading
+from web.server import _load
 from web.service import Service
 from web.settings import Settings, parser
 
@@ -65,3 +67,11 @@ def test_the_page_begins_with_what_is_known_to_work(settings: Settings, first: D
         block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Radio)
     }
     assert shown == {"direction": first.value, "live-direction": first.value}
+
+
+def test_a_space_computes_in_the_precision_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEECH_PRECISION", "int8")
+    engine = _load(read("--model", PHRASEBOOK, "--device", "cpu"))
+    assert isinstance(engine, SharedEngine)
+    engine.close()
+    assert engine.description == "phrasebook on cpu in int8"
