@@ -123,7 +123,14 @@ def load_audio(
             raise AudioError(
                 f"{name} cannot be read ({error.strerror}). Check the file and its permissions."
             ) from error
-    return _load(io.BytesIO(source) if isinstance(source, bytes) else source, max_seconds, name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        raise TypeError(
+            "A recording is a path, the bytes of a file or a file that is open in binary mode, not "
+            f"{type(source).__name__}."
+        )
+    return _load(source, max_seconds, name)
 
 
 def _open(source: str | os.PathLike[str], name: str) -> BinaryIO:

@@ -32,6 +32,11 @@ class Direction(StrEnum):
     JA_EN = "ja2en"
     AUTO = "auto"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Direction:
+        """Say what there is: callers may give the value of a direction in its place."""
+        raise ValueError(f"There is no direction {str(value)!r}: use {', '.join(cls)}.")
+
     @property
     def source(self) -> Language | None:
         """Language spoken, or None for AUTO."""
