@@ -28,7 +28,7 @@ STOREYS = [
     {"types", "errors", "languages", "text", "files"},
     {"audio", "detector", "segments", "atoms", "layout"},
     {"engine", "captions", "cues", "manifest"},
-    {"translate"},
+    {"translate", "other_direction"},
     {"live", "bulk", "journal"},
     {"console"},
     {"cli", "__init__"},

@@ -16,12 +16,12 @@ import numpy as np
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
 from speech_translation.errors import AudioError, SpeechTranslationError
+from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import POLICIES, Policy, find_segments
 from speech_translation.types import Direction, Language, Translation
 from web import zerogpu
 from web.answers import Answers, question
 from web.loading import Loading
-from web.other_direction import other_direction, telling
 from web.refusals import log_place, refusal
 from web.settings import Settings
 from web.shutdown import Shutdown

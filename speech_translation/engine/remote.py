@@ -157,6 +157,11 @@ class RemoteEngine:
         self._model = model or self._ask("GET", "/models", _first_model, self._deadline())
 
     @property
+    def model(self) -> str:
+        """The name under which the servers serve their model."""
+        return self._model
+
+    @property
     def description(self) -> str:
         """Checkpoint, servers and, once it is known, how a direction is forced; for people."""
         how = {None: "", True: ", prompt of the training", False: ", by /audio/translations"}

@@ -35,8 +35,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, renders: bool = True, fault: Fault | None = None) -> None:
-        self.renders, self.fault = renders, fault
+    def __init__(
+        self, renders: bool = True, fault: Fault | None = None, model: str = "phrasebook"
+    ) -> None:
+        self.renders, self.fault, self.model = renders, fault, model
         self.asked = list[tuple[str, Any]]()
         self.keys = list[str | None]()
         self.counting = threading.Lock()
@@ -55,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
-        self.answer({"data": [{"id": "phrasebook"}]})
+        self.answer({"data": [{"id": self.server.model}]})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -278,6 +280,27 @@ def test_jobs_are_as_many_requests_at_a_time(
     texts = {path.read_text("utf-8") for path in (tmp_path / "out").glob("*.txt")}
     assert len(texts) == 1
     assert len(list((tmp_path / "out").glob("*.txt"))) == 48
+
+
+def test_a_folder_of_results_knows_the_model_of_the_servers(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = str(EXAMPLES / "en_1.flac"), str(tmp_path)
+
+    def run(*where: str) -> tuple[int, str]:
+        return cli.main([clip, "--output-dir", out, *where]), capsys.readouterr().err
+
+    server, elsewhere, other = serve(), serve(), serve(model="another")
+    assert run("--engine-url", server.url)[0] == 0
+    status, said = run("--engine-url", elsewhere.url)  # servers may be moved
+    assert (status, "all was done before" in said) == (0, True)
+    for where in (["--engine-url", other.url], ["--model", "another"]):
+        status, said = run(*where)
+        assert status == 1
+        words = "with model 'phrasebook', and this run has model 'another': name another folder"
+        assert words in said
+        assert (tmp_path / "en_1.txt").exists()
+    assert run("--model", "phrasebook")[0] == 0  # the same, by its name
 
 
 def test_the_key_comes_from_the_environment(

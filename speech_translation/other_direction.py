@@ -13,7 +13,13 @@ import numpy as np
 from speech_translation.engine import Engine, Request
 from speech_translation.languages import SWITCH, Vote
 from speech_translation.segments import cut
-from speech_translation.types import SAMPLE_RATE, Direction, Span
+from speech_translation.types import SAMPLE_RATE, Direction, Segment, Span
+
+
+def regions(segment: Segment) -> tuple[Span, ...]:
+    """Where somebody speaks in a segment."""
+    found = segment.regions or ((segment.start, segment.end),)
+    return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in found)
 
 
 def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
