@@ -92,7 +92,7 @@ class Hypothesis:
 
     `direction` is what was forced or, for AUTO, what the model named; it stays AUTO when the model
     named no language. `mean_logprob` is the mean natural-log probability of the generated tokens
-    (the end token counts), 0 when nothing was generated.
+    (the end token counts), 0 when nothing was generated and NaN when a server does not tell.
     """
 
     text: str
