@@ -57,7 +57,11 @@ class Service:
         """The recording as float32 (n,) at 16 kHz. gr.Error in the visitor's language."""
         if not path:
             raise refusal(say(language, "no_audio"))
-        if Path(path).stat().st_size > self.settings.max_megabytes << 20:
+        try:
+            size = Path(path).stat().st_size
+        except FileNotFoundError:
+            raise refusal(say(language, "expired")) from None
+        if size > self.settings.max_megabytes << 20:
             raise refusal(say(language, "too_large", megabytes=self.settings.max_megabytes))
         try:
             return load_audio(path, self.settings.max_seconds, name=Path(path).name)

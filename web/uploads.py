@@ -16,6 +16,10 @@ class NotUploaded(ValueError):
     """A link, a path of the server, or another value in place of an upload."""
 
 
+class Expired(NotUploaded):
+    """An upload that is not there any more: uploads are deleted after an hour."""
+
+
 def upload(value: object, folder: Path) -> dict[str, Any] | None:
     """The recording that a client sends, as Gradio's file data; None when there is none.
 
@@ -41,8 +45,10 @@ def _below(folder: Path, path: object) -> str:
         if path.startswith(("http://", "https://")):
             path = unquote(urlsplit(path).path).partition(_SERVED)[2]
         real = Path(path).resolve()
-        if path and real.is_relative_to(folder.resolve()) and real.is_file():
+        inside = bool(path) and real.is_relative_to(folder.resolve())
+        if inside and real.is_file():
             return str(real)
+        gone = inside and not real.exists()
     except (OSError, RuntimeError, ValueError):  # a NUL, a loop of links, a name of 300 characters
-        pass
-    raise NotUploaded
+        gone = False
+    raise Expired if gone else NotUploaded
