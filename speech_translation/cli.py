@@ -38,6 +38,7 @@ from speech_translation.errors import AudioError, EngineError, SpeechTranslation
 from speech_translation.files import need_temporary_folder
 from speech_translation.journal import JOURNAL, STANDARD_INPUT, Journal, Recording, RunSettings
 from speech_translation.other_direction import other_direction, regions, telling
+from speech_translation.process import own_process
 from speech_translation.segments import POLICIES
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Translation
@@ -159,7 +160,6 @@ def parser() -> argparse.ArgumentParser:
 
 def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
     """The engine asked for; SpeechTranslationError when it cannot be had."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
     need_temporary_folder()
     if not options.quiet:
         tell(f"loading {options.engine_url or options.model}")
@@ -378,6 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.jobs > 1 and STANDARD_INPUT in options.audio:
         # A thread that waits for standard input cannot be interrupted.
         options_parser.error("--jobs above 1 takes files, folders and lists, not standard input")
+    own_process()
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
+from speech_translation.process import own_process
 from web import zerogpu
 from web.examples import examples
 from web.gradio_patches import Admission, UploadParser, behind, bound_records
@@ -48,6 +49,7 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
 
     With `wait` the function does not return: it ends the process after a signal.
     """
+    own_process()
     loading = Loading(lambda: _load(settings), settings.model)
     admission = Admission(settings)
     service = Service(settings, loading, admission.has_left)
