@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import gradio as gr
 import numpy as np

@@ -16,12 +16,12 @@ import numpy as np
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
 from speech_translation.errors import AudioError, SpeechTranslationError
+from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import POLICIES, Policy, find_segments
 from speech_translation.types import Direction, Language, Translation
 from web import zerogpu
 from web.answers import Answers, question
 from web.loading import Loading
-from web.other_direction import other_direction, telling
 from web.refusals import log_place, refusal
 from web.settings import Settings
 from web.shutdown import Shutdown
@@ -57,7 +57,11 @@ class Service:
         """The recording as float32 (n,) at 16 kHz. gr.Error in the visitor's language."""
         if not path:
             raise refusal(say(language, "no_audio"))
-        if Path(path).stat().st_size > self.settings.max_megabytes << 20:
+        try:
+            size = Path(path).stat().st_size
+        except FileNotFoundError:
+            raise refusal(say(language, "expired")) from None
+        if size > self.settings.max_megabytes << 20:
             raise refusal(say(language, "too_large", megabytes=self.settings.max_megabytes))
         try:
             return load_audio(path, self.settings.max_seconds, name=Path(path).name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import traceback
 from pathlib import Path
 
@@ -20,16 +19,13 @@ from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
+from speech_translation.process import owned
 
 
 def load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
     """Assemble the engine for a model; the parameters are those of `load_engine`."""
-    # Threads that wait by spinning slow each other manifold where cores are shared; to sleep at
-    # once costs a tenth, since a token takes 200 products. So they spin for microseconds.
-    # OpenMP reads this when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    limit_threads()
+    if owned():
+        limit_threads()
     try:
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
@@ -64,7 +60,8 @@ def _let_go(error: BaseException, device: str) -> None:
 def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:
     import torch
 
-    skip_unused_imports()
+    if owned():
+        skip_unused_imports()
     from transformers import AutoProcessor
 
     from speech_translation.engine.attention import encode_together, set_encoder_window

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scripts
 import torch
 from clips import ROOT
 from qwen_asr import Qwen3ASRModel
@@ -353,3 +354,30 @@ def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> 
         load_engine(str(folder), "cpu")
     (folder / "elsewhere").rename(weights)
     assert load_engine(str(folder), "cpu").description.startswith(str(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) -> None:
+    said = scripts.run(
+        f"""
+        import os
+        from speech_translation.process import own_process
+
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"):
+            os.environ.pop(name, None)
+        before = dict(os.environ)
+        if {owned}:
+            own_process()
+        from speech_translation import load_engine, translate
+        from transformers.utils import import_utils, is_sklearn_available
+
+        installed = is_sklearn_available()
+        engine = load_engine("phrasebook", "cpu")
+        translate({str(ROOT / "examples" / "en_1.flac")!r}, engine)
+        new = {{name for name in os.environ if os.environ[name] != before.get(name)}}
+        print(bool(new & {{"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"}}))
+        print(is_sklearn_available() != installed)
+        """
+    )
+    assert said == f"{owned}\n" * 2

@@ -11,6 +11,8 @@ from clips import ROOT
 from speech_translation.engine.threads import granted_processors
 
 LOADS = """
+from speech_translation.process import own_process
+own_process()
 from speech_translation.engine import load_engine
 load_engine("phrasebook", "cpu")
 import torch

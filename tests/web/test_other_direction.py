@@ -11,12 +11,12 @@ from clips import EXAMPLES, clip, reference
 from app import playback
 from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.errors import EngineError
+from speech_translation.other_direction import telling
 from speech_translation.segments import find_segments
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Hypothesis
 from web import zerogpu
 from web.loading import Loading
-from web.other_direction import telling
 from web.service import Service
 from web.settings import Settings
 from web.streaming import Update

@@ -6,6 +6,8 @@ model's own language tag shows the mistake. It is asked about one short stretch 
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +15,15 @@ import numpy as np
 from speech_translation.engine import Engine, Request
 from speech_translation.languages import SWITCH, Vote
 from speech_translation.segments import cut
-from speech_translation.types import SAMPLE_RATE, Direction, Span
-from web.refusals import log_place
+from speech_translation.types import SAMPLE_RATE, Direction, Segment, Span
+
+_log = logging.getLogger(__name__)
+
+
+def regions(segment: Segment) -> tuple[Span, ...]:
+    """Where somebody speaks in a segment."""
+    found = segment.regions or ((segment.start, segment.end),)
+    return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in found)
 
 
 def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
@@ -38,7 +47,9 @@ def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Di
     try:
         answer = engine.generate(Request([stretch], only_direction=True))
     except Exception as error:
-        log_place(error)
+        # Where and what, without the message: that may quote the visitor.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        _log.warning("No other direction could be asked for.\n%s%s", place, type(error).__name__)
         return None
     for heard in answer:
         vote = Vote(heard.direction, heard.mean_logprob, seconds)
