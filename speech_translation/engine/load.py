@@ -82,6 +82,8 @@ def _assemble(model: str, folder: Path, device: str, precision: str, windowed: b
     # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders written by
     # transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
     asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+    if not asr.processor.chat_template:  # every request would fail
+        raise FileNotFoundError("it has no chat_template.jinja")
     set_encoder_window(network, windowed)
     if windowed:
         network.thinker.audio_tower = EncoderCache(network.thinker.audio_tower)
@@ -117,7 +119,7 @@ def _refusal(error: Exception, model: str, folder: Path, device: str, precision:
         )
     return ModelError(
         f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
-        "again; it needs config.json, model.safetensors, the tokenizer and "
+        "again; it needs config.json, model.safetensors, the tokenizer, chat_template.jinja and "
         "preprocessor_config.json."
     )
 

@@ -381,3 +381,10 @@ def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) 
         """
     )
     assert said == f"{owned}\n" * 2
+
+
+def test_a_checkpoint_without_its_template_is_refused_and_not_each_request(copy: Copy) -> None:
+    folder = copy("bare")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"cannot be loaded \(.*chat_template\.jinja"):
+        load_local(str(folder), "cpu", "float32", True)
