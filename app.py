@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import gradio as gr
 import numpy as np
@@ -210,8 +209,12 @@ def warning(words: str) -> str:
 
 
 def playback(path: str, translation: Translation) -> Any:
-    """The recording with its translation as subtitles, in a format that browsers play."""
-    if not translation.segments:
+    """The recording with its translation as subtitles, in a format that browsers play.
+
+    There is no player without speech, nor when the upload is gone: `UPLOADS_KEPT` may be over
+    before a long translation is.
+    """
+    if not translation.segments or not Path(path).exists():
         return gr.update(visible=HIDDEN)
     recording: Any = path
     if Path(path).suffix.lower() not in PLAYABLE:

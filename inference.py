@@ -8,7 +8,12 @@ The command line itself is `speech_translation.cli`; an installed package has it
 speech-translation.
 """
 
-from speech_translation.cli import main
+import os
+import signal
 
 if __name__ == "__main__":
+    # Ctrl-C while modules are imported would show where; from then on `main` handles it.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    from speech_translation.cli import main
+
     raise SystemExit(main())

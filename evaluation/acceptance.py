@@ -4,37 +4,41 @@
     python -m evaluation.acceptance --model FOLDER
 
 Without `--model` it is the published checkpoint. The status is 0 when it loads and the app's
-defaults are the right ones for it, else 1; the page says which are not, and why. What a default is
-held to is in `evaluation.acceptance_page`.
+defaults are the right ones for it, else 1; the page says which are not, and why. It also says what
+could not be measured: one failure does not cost the rest. What a default is held to is in
+`evaluation.acceptance_checks`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
+import importlib.util
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import count
 from pathlib import Path
 
-from evaluation.acceptance_page import Findings, Outputs, checks, page
-from evaluation.invented import DATA, EXAMPLES, outcomes, sounds
-from evaluation.long_recordings import joined
-from evaluation.run import BOTH, revision
-from evaluation.samples import read_samples
-from speech_translation.engine import PUBLISHED_MODEL, WINDOW, Engine, Request
-from speech_translation.engine.checkpoint import locate, weight_files
-from speech_translation.engine.devices import choose_device, choose_precision
+from evaluation.acceptance_checks import FULL, WINDOWED, Findings, Outputs, checks
+from evaluation.acceptance_data import bundled
+from evaluation.acceptance_page import page
+from evaluation.invented import outcomes, sounds
+from evaluation.long_recordings import Recording
+from evaluation.run import revision
+from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, locate, weight_files
+from speech_translation.engine.devices import choose_device, choose_precision, empty_cache
+from speech_translation.engine.hub import split_revision
 from speech_translation.engine.load import load_local
-from speech_translation.errors import SpeechTranslationError
+from speech_translation.errors import SpeechTranslationError, first_words
 from speech_translation.files import replace_file, unwritable
 from speech_translation.manifest import Sample
 from speech_translation.segments import POLICIES, SENTENCE, Policy
 from speech_translation.translate import translate
-from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Language, Seconds
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
 
 PRECISIONS: Mapping[str, Sequence[str]] = {
     "cpu": ("float32", "int8", "bfloat16"),
@@ -43,8 +47,8 @@ PRECISIONS: Mapping[str, Sequence[str]] = {
 }
 """What is compared on a kind of device; the engine's own choice is measured first."""
 
-ALONE = 4
-"""Sentences of the phrasebook in each direction, unless told otherwise."""
+EACH = 10
+"""Clips of a direction, unless told otherwise."""
 
 SOUND: Seconds = 5.0
 """Of each sound that is no speech."""
@@ -52,171 +56,186 @@ SOUND: Seconds = 5.0
 LONGEST = round(SENTENCE.longest * SAMPLE_RATE)
 """Samples that the model itself is given at once."""
 
+TAG_TOKENS = 12
+"""Enough to read the tag of a reply."""
+
 TOKENIZER = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+TEMPLATE = ("chat_template.jinja", "chat_template.json")
 NEEDED = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
 WITH_DEFAULTS = ("generation_config.json",)
 
 
-def bundled(each: int) -> tuple[list[Sample], list[Sample]]:
-    """The clips, and long recordings, of the repository.
-
-    Clips are people's English sentences, talks and single sentences by synthetic voices, `each` in
-    a direction. Long recordings are the talks, the longest of the people's clips, people's
-    sentences after each other, and Japanese ones by synthetic voices.
-    """
-    people = [_loaded(sample) for sample in read_samples(DATA / "human.jsonl")]
-    alone = list(read_samples(DATA / "phrasebook.jsonl"))
-    single = {
-        direction: [
-            _loaded(x)
-            for x in islice(
-                (x for x in alone if x.direction is direction and x.id.startswith("eval_voices")),
-                each,
-            )
-        ]
-        for direction in BOTH
-    }
-    talks = [_example(name) for name in ("en_talk", "ja_talk")]
-    clips = [*people, *single[Direction.EN_JA], *single[Direction.JA_EN], *talks]
-    after_each_other = [_joined(people), _joined(single[Direction.JA_EN])]
-    return clips, [*_longer_than_the_window(clips), *after_each_other]
-
-
-def _loaded(sample: Sample) -> Sample:
-    return replace(sample, audio=sample.load(), start=0.0, end=None, duration=None)
-
-
-def _example(name: str) -> Sample:
-    with (EXAMPLES / "clips.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        said = [row["spoken"] for row in rows if row["file"] == f"{name}.flac"]
-    source = Language(name[:2])
-    direction = Direction.of(source)
-    text = (EXAMPLES / f"{name}.txt").read_text("utf-8").strip()
-    joint = " " if source is Language.ENGLISH else ""
-    return _loaded(
-        Sample(EXAMPLES / f"{name}.flac", text, direction.target, source, joint.join(said), id=name)
-    )
-
-
-def _joined(samples: Sequence[Sample]) -> Sample:
-    """Sentences after each other, with pauses, as one."""
-    (recording,) = joined(samples, "joined", each=len(samples))
-    direction = recording.direction
-    joint = "" if direction is Direction.EN_JA else " "
-    text = joint.join(sentence.reference for sentence in recording.sentences)
-    return Sample(recording.load(), text, direction.target, direction.source, id=recording.name)
-
-
-def _longer_than_the_window(samples: Sequence[Sample]) -> list[Sample]:
-    return [x for x in samples if len(x.load()) > WINDOW * SAMPLE_RATE]
-
-
 def inspect_files(folder: Path) -> dict[str, bool]:
     """Whether each file that a checkpoint has, needed or not, is in `folder`."""
-    tokenizer = next((x for x in TOKENIZER if all((folder / f).is_file() for f in x)), TOKENIZER[0])
+
+    def there(*names: str) -> bool:
+        return all((folder / name).is_file() for name in names)
+
+    tokenizer = next((names for names in TOKENIZER if there(*names)), TOKENIZER[0])
+    template = next((name for name in TEMPLATE if there(name)), TEMPLATE[0])
     weights = [path.name for path in weight_files(folder)] or ["model.safetensors.index.json"]
-    return {
-        name: (folder / name).is_file() for name in (*NEEDED, *tokenizer, *weights, *WITH_DEFAULTS)
-    }
+    return {name: there(name) for name in (*NEEDED, *tokenizer, template, *weights, *WITH_DEFAULTS)}
 
 
-def examine(model: str, device: str, each: int) -> Findings:
-    """Everything about a checkpoint. What stops it is in the findings, and not raised."""
-    started = time.monotonic()
-    found = Findings(model, optional=frozenset(WITH_DEFAULTS))
+def _folder(model: str) -> Path | None:
+    """Where the files of a model are, whole or not; None where there are none yet."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if model == PHRASEBOOK:
+        return PHRASEBOOK_FOLDER
+    if Path(model).is_dir():
+        return Path(model)
+    name, pinned = split_revision(model)
     try:
-        folder = locate(model)
-        found.files = inspect_files(folder)
-        found.revision = revision(model)
-        found.device = choose_device(device)
-        found.precision = choose_precision("auto", found.device)
-        _examine(found, each)
-    except SpeechTranslationError as error:
-        found.error = str(error)
-    found.seconds = time.monotonic() - started
-    return found
+        known = try_to_load_from_cache(name, "config.json", revision=pinned)
+    except ValueError:  # no id of the Hub
+        return None
+    return Path(known).parent if isinstance(known, str) else None
 
 
-def _examine(found: Findings, each: int) -> None:
-    found.clips, found.long = bundled(each)
-    found.beyond = _longer_than_the_window(found.clips)
-    for attention in ("windowed", "full"):
-        engine, load = _load(found, found.precision, windowed=attention == "windowed")
-        if attention == "windowed":
-            found.engine = engine.description
-            _say(f"{engine.description}, loaded in {load:.0f} s; forced directions")
-            found.forced = _translated(engine, found.clips, load=load)
-            _as_it_chooses(found, engine)
-            found.segments.update(_by_policy(found, engine))
-            _say("silence and noise")
-            found.sounds = outcomes(sounds(SOUND, seed=1), engine)
-            found.answers.update(_answers(engine))
-        _say(f"{attention} attention")
-        found.attention[attention] = _translated(engine, found.beyond)
-        del engine
-        gc.collect()  # a checkpoint fits once into many a machine, not twice
-    found.precisions[found.precision] = found.forced
-    for precision in PRECISIONS[found.device.partition(":")[0]]:
-        if precision in found.precisions:
-            continue
-        _say(precision)
+class Examination:
+    """Measures one way after the other; what fails, or is interrupted, is noted and passed over."""
+
+    def __init__(self, model: str, device: str, each: int) -> None:
+        self.found = Findings(model, optional=frozenset(WITH_DEFAULTS))
+        self._device = device
+        self._each = each
+        self._interrupted = False
+
+    def run(self) -> Findings:
+        """Everything there is to find out."""
+        found, started = self.found, time.monotonic()
+        self._attempt("loading", self._prepare)
+        if found.device:
+            precisions = dict.fromkeys([found.precision, *PRECISIONS[found.device.split(":")[0]]])
+            for precision in precisions:
+                self._attempt(precision, partial(self._precision, precision))
+            if found.usual:
+                self._attempt(f"{FULL} attention", self._full_attention)
+        found.seconds = time.monotonic() - started
+        return found
+
+    def _attempt(self, name: str, work: Callable[[], None]) -> None:
+        if self._interrupted:
+            self.found.failed[name] = "Interrupted."
+            return
+        _say(name)
         try:
-            engine, load = _load(found, precision)
-            found.precisions[precision] = _translated(engine, found.clips, load=load)
-            del engine
-        except SpeechTranslationError as error:
-            found.precisions[precision] = str(error)
+            work()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            self.found.failed[name] = "Interrupted."
+        except Exception as error:  # whatever a checkpoint that nobody has run here sets off
+            known = isinstance(error, SpeechTranslationError)
+            self.found.failed[name] = (
+                str(error) if known else f"{type(error).__name__}: {first_words(error)}"
+            )
         gc.collect()
 
+    def _prepare(self) -> None:
+        found = self.found
+        try:
+            folder = locate(found.model)
+        finally:
+            if present := _folder(found.model):
+                found.files = inspect_files(present)
+        found.folder = str(folder)
+        found.revision = revision(found.model)
+        found.clips, found.long = bundled(self._each)
+        found.precision = choose_precision("auto", choose_device(self._device))
+        found.device = choose_device(self._device)
 
-def _load(found: Findings, precision: str, *, windowed: bool = True) -> tuple[Engine, Seconds]:
-    """An engine that nothing else keeps, and how long it took to load."""
-    began = time.monotonic()
-    engine = load_local(found.model, found.device, precision, windowed)
-    return engine, time.monotonic() - began
+    def _precision(self, precision: str) -> None:
+        """The first precision that works does all the rest as well."""
+        found = self.found
+        engine, load = self._load(precision)
+        first = not found.usual
+        self._translated(engine, found.clips[:1])  # what is compiled or allocated once
+        clips = found.clips
+        if precision == "bfloat16" and found.device == "cpu":
+            clips = clips[::3]  # slow on most processors
+        outputs = replace(self._translated(engine, clips), load=load)
+        found.precisions[precision] = outputs
+        if not first:
+            return
+        found.engine, found.usual = engine.description, precision
+        for name, work in (
+            ("the language spoken", partial(self._spoken, engine)),
+            ("auto", partial(self._automatic, engine)),
+            ("tags", partial(self._tags, engine)),
+            *(
+                (f"{name} segments", partial(self._segments, engine, name, policy))
+                for name, policy in POLICIES.items()
+            ),
+            ("sounds", partial(self._sounds, engine)),
+        ):
+            self._attempt(name, work)
+
+    def _load(self, precision: str, *, windowed: bool = True) -> tuple[Engine, Seconds]:
+        """An engine that nothing else keeps: a checkpoint fits once into many a machine."""
+        import torch
+
+        gc.collect()
+        empty_cache(torch.device(self.found.device))
+        began = time.monotonic()
+        engine = load_local(self.found.model, self.found.device, precision, windowed)
+        return engine, time.monotonic() - began
+
+    def _translated(
+        self,
+        engine: Engine,
+        samples: Sequence[Sample | Recording],
+        *,
+        turned: bool = False,
+        auto: bool = False,
+        policy: Policy = SENTENCE,
+    ) -> Outputs:
+        """Samples by the whole pipeline; `turned` asks for the language that is spoken."""
+        done = []
+        for sample in samples:
+            direction = sample.direction
+            assert direction.source is not None
+            if turned:
+                direction = Direction.to(direction.source)
+            asked = Direction.AUTO if auto else direction
+            done.append(translate(sample.load(), engine, asked, policy=policy))
+        return Outputs(samples, done)
+
+    def _spoken(self, engine: Engine) -> None:
+        self.found.spoken = self._translated(engine, self.found.clips, turned=True)
+
+    def _automatic(self, engine: Engine) -> None:
+        self.found.automatic = self._translated(engine, self.found.clips, auto=True)
+
+    def _tags(self, engine: Engine) -> None:
+        self.found.tags = [_tagged(engine, clip) for clip in self.found.clips]
+
+    def _segments(self, engine: Engine, name: str, policy: Policy) -> None:
+        outputs = self._translated(engine, self.found.long, policy=policy)
+        self.found.segments[name] = outputs
+        if policy is SENTENCE:
+            self.found.attention[WINDOWED] = outputs
+
+    def _full_attention(self) -> None:
+        engine, load = self._load(self.found.usual, windowed=False)
+        outputs = self._translated(engine, self.found.long)
+        self.found.attention[FULL] = replace(outputs, load=load)
+
+    def _sounds(self, engine: Engine) -> None:
+        found = self.found
+        clips = list(sounds(SOUND, seed=1))
+        found.sounds = outcomes(clips, engine)
+        for clip in clips:
+            (said,) = engine.generate(Request([clip.samples]))
+            found.answers.append((clip.label, said))
 
 
-def _translated(
-    engine: Engine, clips: Sequence[Sample], policy: Policy = SENTENCE, load: Seconds = 0.0
-) -> Outputs:
-    """The clips by the whole pipeline, each with its direction forced."""
-    done = [translate(x.load(), engine, x.direction, policy=policy) for x in clips]
-    return Outputs(
-        [translation.text for translation in done],
-        sum(translation.duration for translation in done),
-        sum(translation.compute_seconds for translation in done),
-        sum(translation.tokens for translation in done),
-        load,
-    )
-
-
-def _as_it_chooses(found: Findings, engine: Engine) -> None:
-    _say("the language left to the model")
-    found.named = [_said(engine, sample, Direction.AUTO) for sample in found.clips]
-    _say("the language spoken")
-    found.spoken = [
-        _said(engine, x, Direction.to(x.source)) for x in found.clips if x.source is not None
-    ]
-
-
-def _said(engine: Engine, sample: Sample, direction: Direction) -> Hypothesis:
-    """What the model itself says to the first 30 s of a sample."""
-    (hypothesis,) = engine.generate(Request([sample.load()[:LONGEST]], direction))
+def _tagged(engine: Engine, clip: Sample) -> Hypothesis:
+    """What the model names for a clip; the reply ends once that can be read."""
+    asked = count()
+    request = Request([clip.load()[:LONGEST]], cancelled=lambda: next(asked) >= TAG_TOKENS)
+    (hypothesis,) = engine.generate(request)
     return hypothesis
-
-
-def _by_policy(found: Findings, engine: Engine) -> Iterator[tuple[str, Outputs]]:
-    for name, policy in POLICIES.items():
-        _say(f"segments: {name}")
-        yield name, _translated(engine, found.long, policy)
-
-
-def _answers(engine: Engine) -> Iterator[tuple[str, list[Hypothesis]]]:
-    first = {clip.label: clip.samples for clip in reversed(list(sounds(SOUND, seed=1)))}
-    for label, samples in reversed(first.items()):
-        asked = (*BOTH, Direction.AUTO)
-        yield label, [engine.generate(Request([samples], direction))[0] for direction in asked]
 
 
 def _say(message: str) -> None:
@@ -232,24 +251,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default=PUBLISHED_MODEL, help="as in inference.py: %(default)s")
     parser.add_argument("--device", default="auto", help="as in inference.py")
-    parser.add_argument(
-        "--each", type=int, default=ALONE, help="single sentences in a direction (%(default)s)"
-    )
+    parser.add_argument("--each", type=int, default=EACH, help="clips of a direction (%(default)s)")
     parser.add_argument("--output", type=Path, help="where to keep the page (Markdown)")
     options = parser.parse_args(argv)
-    if options.each < 1:
-        parser.error("--each must be 1 or more")
-    found = examine(options.model, options.device, options.each)
+    if options.each < 2:
+        parser.error("--each must be 2 or more")
+    if importlib.util.find_spec("sacrebleu") is None:
+        print("error: No sacrebleu: run pip install sacrebleu==2.6.0", file=sys.stderr)
+        return 1
+    found = Examination(options.model, options.device, options.each).run()
     results = checks(found)
     text = page(found, results)
-    print(text)
+    status = 0 if all(check.right for check in results) else 1
     if options.output:
         try:
             replace_file(options.output, text)
         except OSError as error:
             print(f"error: {unwritable(options.output, error)}", file=sys.stderr)
-            return 1
-    return 0 if all(check.right for check in results) else 1
+            status = 1
+    shown = sys.stdout.encoding or "utf-8"
+    print(text.encode(shown, errors="replace").decode(shown))
+    return status
 
 
 if __name__ == "__main__":

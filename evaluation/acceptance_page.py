@@ -1,4 +1,4 @@
-"""The page of `evaluation.acceptance`: what was found, and which defaults of the app are right."""
+"""The page of `evaluation.acceptance`, as Markdown."""
 
 from __future__ import annotations
 
@@ -7,205 +7,39 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from evaluation.invented import Outcome, table
+from evaluation.acceptance_checks import (
+    TITLES,
+    WINDOWED,
+    Check,
+    Findings,
+    Outputs,
+    chrf,
+    escaped,
+    judged,
+    naming,
+    reference_of,
+    sentences_of,
+)
+from evaluation.invented import table
 from evaluation.metrics import direction_title
 from evaluation.run import BOTH
 from evaluation.systems import LOCAL_PACKAGES
 from speech_translation.manifest import Sample
-from speech_translation.text import has_japanese, wrong_script
-from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Language, Seconds
-
-MARGIN = 3.0
-"""chrF2 by which another way must be better before a default is called wrong. So few clips cannot
-tell less: one sentence of twenty is up to five."""
-
-MOST, HALF = 0.9, 0.5
-"""Shares of the clips: those that must be right of those that can be judged, and of all."""
-
-_TITLES = {Language.ENGLISH: "English", Language.JAPANESE: "Japanese"}
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What came of clips, in their order, with one way of translating."""
-
-    texts: Sequence[str]
-    audio: Seconds = 0.0
-    seconds: Seconds = 0.0
-    tokens: int = 0
-    load: Seconds = 0.0
-    """To load the engine; 0 where it was loaded before."""
-
-
-@dataclass
-class Findings:
-    """What was found out about a checkpoint; `error` is what stopped it, if anything did."""
-
-    model: str
-    revision: str = ""
-    engine: str = ""
-    device: str = ""
-    precision: str = ""
-    files: Mapping[str, bool] = field(default_factory=dict)
-    """Whether each file is there."""
-
-    optional: frozenset[str] = frozenset()
-    """Those of `files` that a checkpoint may lack."""
-
-    error: str = ""
-    clips: Sequence[Sample] = ()
-    long: Sequence[Sample] = ()
-    forced: Outputs = Outputs(())
-    named: Sequence[Hypothesis] = ()
-    """For each clip, where the model may choose the language."""
-
-    spoken: Sequence[Hypothesis] = ()
-    """For each clip, where the tag is that of the language spoken."""
-
-    beyond: Sequence[Sample] = ()
-    """The clips that are longer than the encoder's window."""
-
-    attention: dict[str, Outputs] = field(default_factory=dict)
-    """Of `beyond`."""
-
-    segments: dict[str, Outputs] = field(default_factory=dict)
-    """Of `long`, by the name of the policy."""
-
-    precisions: dict[str, Outputs | str] = field(default_factory=dict)
-    """Of `clips`; or why a precision cannot be used. The first is the engine's own choice."""
-
-    sounds: dict[str, Outcome] = field(default_factory=dict)
-    """What the app makes of sound that is no speech."""
-
-    answers: dict[str, Sequence[Hypothesis]] = field(default_factory=dict)
-    """What the model itself says to one such sound each, in both directions and left to choose."""
-
-    seconds: Seconds = 0.0
-
-
-class Check(NamedTuple):
-    """One of the app's defaults, whether it is the right one here, and what shows it."""
-
-    name: str
-    right: bool
-    why: str
-
-
-def checks(found: Findings) -> list[Check]:
-    """What must hold for the app's defaults. Without a model there is one check, which fails."""
-    if found.error:
-        return [Check("The model", False, found.error)]
-    return [
-        Check("The model", True, f"{found.engine} translates."),
-        *(_forced(found, direction) for direction in BOTH),
-        _automatic(found),
-        _best("Attention", "windowed", _chrf_of(found.attention, found.beyond)),
-        _best("Segments", "sentence", _chrf_of({**found.segments}, found.long)),
-        _best("Precision", found.precision, _chrf_of(_usable(found.precisions), found.clips)),
-        _invented(found.sounds),
-    ]
-
-
-def _forced(found: Findings, direction: Direction) -> Check:
-    target = direction.target
-    assert target is not None
-    texts = [
-        text
-        for sample, text in zip(found.clips, found.forced.texts, strict=True)
-        if sample.direction is direction
-    ]
-    written = [text for text in texts if text]
-    right = sum(not wrong_script(text, target) for text in written)
-    return Check(
-        f"`{direction.value}`",
-        bool(written) and right >= MOST * len(written) and len(written) >= HALF * len(texts),
-        f"{right} of {len(texts)} clips are written in {_TITLES[target]}, "
-        f"{len(texts) - len(written)} have no text.",
-    )
-
-
-def _automatic(found: Findings) -> Check:
-    """AUTO is what the command line, the library and the API begin with."""
-    names = Counter(
-        "neither" if said.direction is Direction.AUTO
-        else "target" if said.direction is sample.direction
-        else "spoken"
-        for sample, said in zip(found.clips, found.named, strict=True)
-    )  # fmt: skip
-    target, spoken, count = names["target"], names["spoken"], len(found.clips)
-    right = target >= MOST * (target + spoken) and target >= HALF * count
-    why = f"The model names the target of {target} clips of {count}, and {spoken} times the other."
-    if right:
-        why += " The page may begin with `SPEECH_DIRECTION=auto`."
-    elif spoken > target:
-        why += (
-            " It names the language spoken: begin with `SPEECH_DIRECTION=en2ja` (or `ja2en`), and "
-            "give `--direction`."
-        )
-    else:
-        why += " Begin with `SPEECH_DIRECTION=en2ja` (or `ja2en`), and give `--direction`."
-    return Check("`auto`", right, why)
-
-
-def _best(name: str, default: str, reached: Mapping[str, float]) -> Check:
-    best = max(reached, key=lambda other: reached[other])
-    figures = ", ".join(f"{other} {score:.1f}" for other, score in reached.items())
-    return Check(
-        name,
-        reached[default] >= reached[best] - MARGIN,
-        f"The default, {default}, is within {MARGIN:g} chrF2 of the best, {best} ({figures})."
-        if reached[default] >= reached[best] - MARGIN
-        else f"{best} is better than the default, {default} (chrF2: {figures}).",
-    )
-
-
-def _invented(sounds: Mapping[str, Outcome]) -> Check:
-    invented = sum(outcome.invented for outcome in sounds.values())
-    minutes = sum(outcome.seconds for outcome in sounds.values()) / 60
-    return Check(
-        "Silence and noise",
-        not invented,
-        f"{invented or 'No'} texts without a flag come of {minutes:.1f} minutes without speech.",
-    )
-
-
-def chrf(texts: Sequence[str], samples: Sequence[Sample]) -> float:
-    """chrF2 of texts against the references of samples: the mean of both directions' scores."""
-    from sacrebleu.metrics import CHRF
-
-    scores = []
-    for direction in BOTH:
-        pairs = [
-            (text, sample.text)
-            for text, sample in zip(texts, samples, strict=True)
-            if sample.direction is direction
-        ]
-        if pairs:
-            hypotheses, references = zip(*pairs, strict=True)
-            scores.append(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
-    return float(sum(scores) / len(scores))
-
-
-def _chrf_of(ways: Mapping[str, Outputs], samples: Sequence[Sample]) -> dict[str, float]:
-    return {name: chrf(outputs.texts, samples) for name, outputs in ways.items()}
-
-
-def _usable(ways: Mapping[str, Outputs | str]) -> dict[str, Outputs]:
-    return {name: x for name, x in ways.items() if isinstance(x, Outputs)}
+from speech_translation.text import has_japanese
+from speech_translation.types import SAMPLE_RATE, Hypothesis
 
 
 def page(found: Findings, results: Sequence[Check]) -> str:
-    """Everything as Markdown."""
+    """Everything as Markdown, without the folders of the machine."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LOCAL_PACKAGES)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}"
     wrong = [check.name for check in results if not check.right]
     parts = [
         f"# Acceptance of {found.model}",
-        f"{found.revision or 'unknown weights'}; {found.engine or 'not loaded'}; {machine}; "
+        f"{found.revision or 'unknown weights'}; {found.engine or 'not loaded'}; "
+        f"{_machine(found)}; "
         f"Python {platform.python_version()}, {packages}; {time.strftime('%Y-%m-%d')}; "
         f"{found.seconds / 60:.0f} minutes.",
         f"**The app's defaults are {'not ' if wrong else ''}the right ones"
@@ -215,11 +49,42 @@ def page(found: Findings, results: Sequence[Check]) -> str:
             ((check.name, "right" if check.right else "**wrong**", check.why) for check in results),
         ),
     ]
+    if found.failed:
+        rows = [(name, escaped(reason)) for name, reason in found.failed.items()]
+        parts += ["## Not measured", _table(("what", "why"), rows)]
     if found.files:
         parts += ["## Files", _files(found)]
-    if not found.error:
-        parts += [*_language_parts(found), *_way_parts(found), *_sound_parts(found), _texts(found)]
-    return "\n\n".join(parts) + "\n"
+    if found.forced is not None:
+        parts += _languages(found, found.forced)
+        parts += _ways(found)
+        parts += _sounds(found)
+        parts += ["## Texts", "With the direction forced.", _texts(found.forced)]
+    return _without_folders("\n\n".join(parts), found) + "\n"
+
+
+def _without_folders(text: str, found: Findings) -> str:
+    from huggingface_hub import constants
+
+    hidden = {found.folder, constants.HF_HUB_CACHE, str(Path.home()), str(Path.cwd())} - {"", "/"}
+    for folder in sorted(hidden - {found.model}, key=len, reverse=True):
+        text = text.replace(folder, "FOLDER")
+    return text
+
+
+def _machine(found: Findings) -> str:
+    """The processor and the card, by their names."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text("utf-8", "replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        processor = next(iter(names), processor)
+    card = ""
+    if found.device.startswith("cuda"):
+        card = f"{torch.cuda.get_device_name(found.device)}, "
+    return f"{card}{os.cpu_count()} cores of {processor}, {platform.system()}"
 
 
 def _files(found: Findings) -> str:
@@ -233,137 +98,132 @@ def _files(found: Findings) -> str:
     return " ".join(lines)
 
 
-def _language_parts(found: Findings) -> list[str]:
-    rows = []
+def _languages(found: Findings, forced: Outputs) -> list[str]:
+    rows, tags = [], []
     for direction in BOTH:
-        here = [i for i, sample in enumerate(found.clips) if sample.direction is direction]
-        if not here:
-            continue
-        clips = [found.clips[i] for i in here]
-        free, spoken = ([x[i] for i in here] for x in (found.named, found.spoken))
-        for way, texts, names in (
-            ("the target", [found.forced.texts[i] for i in here], None),
-            ("nothing", [said.text for said in free], [said.direction for said in free]),
-            ("the language spoken", [said.text for said in spoken], None),
+        for way, outputs in (
+            ("the target", forced),
+            ("what the app decides (`auto`)", found.automatic),
+            ("the language spoken", found.spoken),
         ):
+            if outputs is None:
+                continue
+            pairs = outputs.to(direction)
+            texts = [translation.text for _, translation in pairs]
+            japanese, empty = sum(map(has_japanese, texts)), sum(not text for text in texts)
+            spoken = [
+                (text.casefold(), sample.transcript.casefold())
+                for text, (sample, _) in zip(texts, pairs, strict=True)
+                if isinstance(sample, Sample)
+            ]
+            right = judged(outputs, direction)
             rows.append(
                 (
-                    direction_title(direction),
-                    way,
-                    _tags(names) if names else "",
-                    *_scripts(texts),
-                    f"{chrf(texts, clips):.1f}",
-                    f"{_transcribed(texts, clips):.1f}",
+                    direction_title(direction), way, str(japanese),
+                    str(len(texts) - japanese - empty), str(empty),
+                    f"{right.right} of {right.sure}",
+                    f"{chrf([(x.text, reference_of(sample)) for sample, x in pairs]):.1f}",
+                    f"{chrf(spoken):.1f}",
                 )
-            )
-    return [
+            )  # fmt: skip
+        named = Counter(
+            said.tag or f"no tag: {said.text[:20]}"
+            for clip, said in zip(found.clips, found.tags, strict=False)
+            if clip.direction is direction
+        )
+        source = direction.source
+        tags += [
+            (TITLES[source], escaped(tag), str(times))
+            for tag, times in named.most_common()
+            if source
+        ]
+    parts = [
         "## Languages",
-        "What the model writes when the prompt names the target, nothing or the language spoken; "
-        "chrF2 against the translation and against the words spoken, in small letters.",
+        "What is written when the prompt names the target, leaves it to the app or names the "
+        "language spoken. Right are texts that translate their own clip, of those of which the "
+        "model is sure; chrF2 is against the translation and against the words spoken.",
         _table(
-            (
-                "direction", "the prompt names", "the model names", "English", "Japanese",
-                "no text", "translation", "words spoken",
-            ),
+            ("direction", "the prompt names", "Japanese", "other script", "no text", "right",
+             "translation", "words spoken"),
             rows,
         ),
     ]  # fmt: skip
+    if tags:
+        parts += [
+            f"The model's own tags. {naming(found)}",
+            _table(("spoken", "tag", "clips"), tags),
+        ]
+    return parts
 
 
-def _tags(names: Iterable[Direction]) -> str:
-    count = Counter(_TITLES[d.target] if d.target else "neither" for d in names)
-    return ", ".join(f"{name} {times}" for name, times in count.most_common())
-
-
-def _scripts(texts: Sequence[str]) -> tuple[str, str, str]:
-    """How many texts are in English, in Japanese, and empty."""
-    japanese, empty = sum(map(has_japanese, texts)), sum(not text for text in texts)
-    return str(len(texts) - japanese - empty), str(japanese), str(empty)
-
-
-def _transcribed(texts: Sequence[str], clips: Sequence[Sample]) -> float:
-    from sacrebleu.metrics import CHRF
-
-    spoken = [clip.transcript.casefold() for clip in clips]
-    return float(CHRF().corpus_score([text.casefold() for text in texts], [spoken]).score)
-
-
-def _way_parts(found: Findings) -> list[str]:
-    tables: list[tuple[Mapping[str, Outputs | str], Sequence[Sample], str]] = [
-        ({**found.attention}, found.beyond, "windowed"),
-        ({**found.segments}, found.long, "sentence"),
-        (found.precisions, found.clips, found.precision),
-    ]
+def _ways(found: Findings) -> list[str]:
     rows = []
-    for ways, samples, default in tables:
-        usual = ways[default]
-        assert isinstance(usual, Outputs)
+    for ways, default in (
+        (found.precisions, found.precision),
+        (found.attention, WINDOWED),
+        (found.segments, "sentence"),
+    ):
+        usual = ways.get(default)
         for name, outputs in ways.items():
-            if isinstance(outputs, str):
-                rows.append((name, "", "", outputs, "", "", ""))
-                continue
-            same = sum(a == b for a, b in zip(outputs.texts, usual.texts, strict=True))
+            audio = sum(x.duration for x in outputs.translations)
+            seconds = sum(x.compute_seconds for x in outputs.translations)
+            agreement = ""
+            if usual:
+                known = {id(sample): x.text for sample, x in usual.pairs}
+                both = [(x.text, known[id(s)]) for s, x in outputs.pairs if id(s) in known]
+                agreement = f"{chrf(both):.1f}"
+            sentences = [pair for sample, x in outputs.pairs for pair in sentences_of(sample, x)]
             rows.append(
                 (
                     f"{name} (default)" if name == default else name,
-                    f"{len(samples)}, {outputs.audio:.0f} s",
-                    f"{same} of {len(samples)}",
-                    f"{chrf(outputs.texts, samples):.1f}",
-                    f"{outputs.seconds / outputs.audio:.2f}",
-                    f"{outputs.tokens / outputs.seconds:.1f}",
+                    f"{len(outputs.samples)}, {audio:.0f} s",
+                    f"{chrf(sentences):.1f}",
+                    agreement,
+                    f"{seconds / audio:.2f}" if audio else "",
+                    f"{sum(x.tokens for x in outputs.translations) / max(seconds, 1e-9):.1f}",
                     f"{outputs.load:.1f}" if outputs.load else "",
                 )
             )
     return [
-        "## Attention, segments, precisions",
-        "The whole pipeline with the direction forced. Speed: seconds of computing for a second of "
-        "audio, and tokens in a second of computing, prompts included.",
+        "## Precisions, attention, segments",
+        "The whole pipeline with the direction forced: clips one at a time, then recordings. "
+        "Agreement is chrF2 against the default's texts. Speed is seconds of computing for a "
+        "second of audio, and tokens in a second of computing, prompts included; the first load "
+        "includes imports and compilation.",
         _table(
-            ("way", "recordings", "same text as the default", "chrF2", "real-time factor",
-             "tokens/s", "load, s"),
+            ("way", "recordings", "chrF2", "agreement", "real-time factor", "tokens/s", "load, s"),
             rows,
         ),
-    ]  # fmt: skip
-
-
-def _sound_parts(found: Findings) -> list[str]:
-    rows = [
-        (label, *(_answer(said) for said in answers)) for label, answers in found.answers.items()
     ]
+
+
+def _sounds(found: Findings) -> list[str]:
+    if not found.sounds:
+        return []
+    rows = [(label, _answer(said)) for label, said in found.answers]
     return [
         "## Silence and noise",
         "What the app makes of it, whose detector leaves out what is no speech:",
         table(found.sounds),
-        "What the model itself says to one of each:",
-        _table(("sound", "`en2ja`", "`ja2en`", "`auto`"), rows),
+        "What the model itself says to each sound, without the detector:",
+        _table(("sound", "answer"), rows),
     ]
 
 
 def _answer(said: Hypothesis) -> str:
     flags = f" ({', '.join(sorted(said.flags))})" if said.flags else ""
-    return (_shown(said.text) or "nothing") + flags
+    return (escaped(said.text) or "nothing") + flags
 
 
-def _texts(found: Findings) -> str:
-    rows = [
-        (
-            clip.id,
-            f"{len(clip.load()) / SAMPLE_RATE:.1f}",
-            _shown(clip.transcript),
-            _shown(text),
-            _shown(clip.text),
-        )
-        for clip, text in zip(found.clips, found.forced.texts, strict=True)
-    ]
-    columns = ("clip", "s", "spoken", "written", "reference")
-    return f"## Texts\n\nWith the direction forced.\n\n{_table(columns, rows)}"
-
-
-def _shown(text: str) -> str:
-    """A text of the model as a cell, which neither ends the cell nor formats the page."""
-    for mark in "\\|<>*_`[]":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+def _texts(forced: Outputs) -> str:
+    rows = []
+    for sample, translation in forced.pairs:
+        assert isinstance(sample, Sample)
+        flags = f" ({', '.join(sorted(translation.flags))})" if translation.flags else ""
+        seconds = f"{len(sample.load()) / SAMPLE_RATE:.1f}"
+        texts = map(escaped, (sample.transcript, translation.text + flags, sample.text))
+        rows.append((sample.id, seconds, *texts))
+    return _table(("clip", "s", "spoken", "written", "reference"), rows)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speech_translation.audio import EXTENSIONS
 from speech_translation.engine import load_engine
+from speech_translation.process import own_process
 from speech_translation.translate import translate
 
 FOLDER = Path(__file__).resolve().parent
@@ -14,6 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 
 def main() -> int:
     """Returns 1 when a translation differs from its reference."""
+    own_process()
     print("loading the embedded phrasebook checkpoint", file=sys.stderr)
     engine = load_engine("phrasebook")
     print(engine.description, file=sys.stderr)

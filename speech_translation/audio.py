@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speech_translation.errors import AudioError, one_line
+from speech_translation.process import owned
 from speech_translation.types import SAMPLE_RATE, Seconds
 
 Samples = npt.NDArray[np.float32]
@@ -123,7 +124,14 @@ def load_audio(
             raise AudioError(
                 f"{name} cannot be read ({error.strerror}). Check the file and its permissions."
             ) from error
-    return _load(io.BytesIO(source) if isinstance(source, bytes) else source, max_seconds, name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        raise TypeError(
+            "A recording is a path, the bytes of a file or a file that is open in binary mode, not "
+            f"{type(source).__name__}."
+        )
+    return _load(source, max_seconds, name)
 
 
 def _open(source: str | os.PathLike[str], name: str) -> BinaryIO:
@@ -229,8 +237,9 @@ def _audio_decoders() -> str:
 def _av_blocks(file: SimpleNamespace, name: str) -> Iterator[tuple[int, Samples]]:
     import av
 
-    with contextlib.suppress(AttributeError):  # Windows does not find it through PyAV's library
-        ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_ALLOCATION))
+    if owned():  # it holds for all of the process
+        with contextlib.suppress(AttributeError):  # Windows does not find it through PyAV's library
+            ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_ALLOCATION))
     try:
         # FFmpeg would follow a playlist or reference to any file or address it names. With these
         # two options it reads these formats and opens nothing but `file`.

@@ -34,11 +34,15 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the recordings so far; `skipped` were done before, or named twice."""
+    """What has become of the recordings so far; `skipped` were done before, or named twice.
+
+    Of those that are done, `flagged` have a segment to distrust, or no speech.
+    """
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    flagged: int = 0
     seconds: Seconds = 0.0
 
     @property
@@ -50,6 +54,7 @@ class Tally:
         """Count a recording."""
         self.done += entry.error is None
         self.failed += entry.error is not None
+        self.flagged += bool(entry.flags)
         self.seconds += entry.seconds
 
 
@@ -92,13 +97,18 @@ def _place(found: Path | AudioError) -> Path:
 
 
 def _listed(path: Path) -> Iterator[Recording | AudioError]:
+    empty = True
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
             for line in lines:
                 if line.strip():
+                    empty = False
                     yield _recording(path.parent / line.rstrip("\n"), path.parent)
     except OSError as error:
         yield AudioError(f"The list {path} cannot be read ({error.strerror}).")
+        return
+    if empty:
+        yield AudioError(f"The list {path} names no recording: it has one path on each line.")
 
 
 def _recording(path: Path, root: Path) -> Recording:
@@ -149,7 +159,7 @@ def translate_files(
         if stopped():
             return None
         output = journal.folder / entry.output
-        seconds, reason = 0.0, None
+        seconds, reason, flags = 0.0, None, list[str]()
         try:
             translation = translate(recording, stopped)
             if stopped():
@@ -157,6 +167,7 @@ def translate_files(
             output.parent.mkdir(parents=True, exist_ok=True)
             write(translation, output, journal.settings.format)
             seconds = translation.duration
+            flags = sorted(translation.flags)
         except SpeechTranslationError as error:
             reason = str(error)
         except OSError as error:
@@ -165,7 +176,7 @@ def translate_files(
             reason = f"{type(error).__name__}: {first_words(error)}"
         if reason is not None and stopped():
             return None
-        return dataclasses.replace(entry, seconds=seconds, error=reason)
+        return dataclasses.replace(entry, seconds=seconds, error=reason, flags=flags)
 
     def record(entries: list[Entry]) -> None:
         journal.append(entries)

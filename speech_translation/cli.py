@@ -6,7 +6,7 @@
 
 Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
 1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted by Ctrl-C, 143 by
-SIGTERM; what was finished is kept.
+SIGTERM, 141 nobody reads standard output any more; what was finished is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from speech_translation.audio import EXTENSIONS, MAX_SECONDS, Samples, load_audio
 from speech_translation.bulk import LISTS, find_sources, is_single, translate_files
 from speech_translation.captions import FORMATS, render
-from speech_translation.console import Interrupt, Progress, redirect_to_devnull, remark, tell
+from speech_translation.console import Interrupt, Progress, redirect_to_devnull, remark, show, tell
 from speech_translation.engine import (
     PHRASEBOOK,
     PRECISIONS,
@@ -32,19 +32,21 @@ from speech_translation.engine import (
     Engine,
     load_engine,
 )
-from speech_translation.engine.base import Cancelled
+from speech_translation.engine.base import Cancelled, NamesModel
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError, one_line
 from speech_translation.files import need_temporary_folder
 from speech_translation.journal import JOURNAL, STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.other_direction import other_direction, regions, telling
+from speech_translation.process import own_process
 from speech_translation.segments import POLICIES
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Translation
 
 ENDED_BY = (signal.SIGINT, signal.SIGTERM)
 
-SERVED = "a server's own"
-"""What a journal names as the model where vLLM servers do the work."""
+NOBODY_READS = 141
+"""The exit status where whoever read standard output has left, like that of other programs."""
 
 _EPILOG = f"""\
 With --output-dir the results lie as the recordings do below their folder or
@@ -158,7 +160,6 @@ def parser() -> argparse.ArgumentParser:
 
 def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
     """The engine asked for; SpeechTranslationError when it cannot be had."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of settings nobody chose
     need_temporary_folder()
     if not options.quiet:
         tell(f"loading {options.engine_url or options.model}")
@@ -217,6 +218,26 @@ def translate_samples(
         )
 
 
+def tell_doubts(
+    translation: Translation,
+    samples: Samples,
+    name: str,
+    engine: Engine,
+    options: argparse.Namespace,
+) -> None:
+    """Tell what to distrust in a translation.
+
+    A direction that does not suit the speech gives a fluent text all the same, without a flag. So
+    the model is asked for its own tag of one short stretch, which costs a prompt.
+    """
+    asked, named = Direction(options.direction), None
+    if asked is not Direction.AUTO:
+        stretch = telling(samples, [regions(segment) for segment in translation.segments])
+        with contextlib.suppress(EngineError):  # the translation is there
+            named = None if stretch is None else other_direction(engine, stretch, asked)
+    remark(translation, name, asked, named, brief=options.jobs > 1)
+
+
 def print_all(
     options: argparse.Namespace, engine: Callable[[], Engine], interrupt: Interrupt
 ) -> int:
@@ -255,19 +276,21 @@ def print_all(
         interrupt.check()
         label = f"{name}: " if several else ""
         try:
-            print(label + render(translation, options.format), end="", flush=True)
-        except UnicodeEncodeError as error:
-            fail(
-                f"The text of {name} cannot be printed in {error.encoding}: set "
-                "PYTHONIOENCODING=utf-8, or name a folder with --output-dir."
-            )
-            continue
+            lacking = show(label + render(translation, options.format))
+        except BrokenPipeError:  # `| head` has seen enough
+            redirect_to_devnull(sys.stdout)
+            return NOBODY_READS
         except OSError as error:
             redirect_to_devnull(sys.stdout)
             fail(f"The text cannot be written: {error.strerror}. Name a folder with --output-dir.")
             return 1  # nor could the next one
+        if lacking:
+            fail(
+                f"The text of {name} has characters that {lacking} does not have, printed as ?: "
+                "set PYTHONIOENCODING=utf-8, or name a folder with --output-dir."
+            )
         if not options.quiet:
-            remark(translation, name, Direction(options.direction))
+            tell_doubts(translation, samples, name, ready, options)
     return 1 if failed else 0
 
 
@@ -277,14 +300,16 @@ def write_all(
     """Translate everything into the output folder, with a journal; returns the exit status."""
     direction, model = Direction(options.direction), options.model
     if options.engine_url:
-        model = SERVED
+        model = ""  # the servers are asked
     elif model != PHRASEBOOK and os.path.isdir(model):
         model = os.path.abspath(model)
     progress = Progress(options.audio, options.quiet)
 
     def prepare() -> None:
         progress.clear()
-        engine()
+        ready = engine()
+        if isinstance(ready, NamesModel):
+            journal.name_model(ready.model)
         progress.begin()
 
     def translate_one(recording: Recording, cancelled: Cancelled) -> Translation:
@@ -293,14 +318,16 @@ def write_all(
             return Translation((), direction, 0.0)
         name = one_line(recording.name)
         translation = translate_samples(samples, name, engine(), options, cancelled)
-        if options.jobs == 1 and not options.quiet and not cancelled():
+        if not options.quiet and not cancelled():
             progress.clear()
-            remark(translation, name, direction)
+            tell_doubts(translation, samples, name, engine(), options)
         return translation
 
     settings = RunSettings(model, direction, options.context, options.format, options.segments)
     with Journal(options.output_dir, settings) as journal:
         try:
+            if options.engine_url and journal.has_results:
+                prepare()  # before anything counts as done: it may be another model's
             tally = translate_files(
                 find_sources(options.audio),
                 translate_one,
@@ -351,6 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.jobs > 1 and STANDARD_INPUT in options.audio:
         # A thread that waits for standard input cannot be interrupted.
         options_parser.error("--jobs above 1 takes files, folders and lists, not standard input")
+    own_process()
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:

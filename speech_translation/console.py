@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from speech_translation.bulk import Tally, find_sources
-from speech_translation.types import Direction, Flag, Seconds, Translation
+from speech_translation.types import Direction, Flag, Flags, Seconds, Translation
 
 
 class Interrupt:
@@ -113,7 +113,11 @@ class Progress:
             tell("all was done before: to have results again, delete them or name another folder")
         files = "file" if tally.done == 1 else "files"
         spent = clock(time.monotonic() - self._start)
-        tell(f"{tally.done} {files} done in {spent}, {tally.skipped} before, {self._rate(tally)}")
+        flagged = f" ({tally.flagged} flagged)" if tally.flagged else ""
+        tell(
+            f"{tally.done} {files} done in {spent}{flagged}, {tally.skipped} before, "
+            f"{self._rate(tally)}"
+        )
 
     def _count(self) -> None:
         for _ in find_sources(self._arguments):
@@ -129,23 +133,45 @@ _DOUBTFUL = frozenset({Flag.WRONG_SCRIPT, Flag.LOW_CONFIDENCE})
 """What a model's text has where the speech is not in the language that was asked for."""
 
 
-def remark(translation: Translation, name: str, asked: Direction) -> None:
+def remark(
+    translation: Translation,
+    name: str,
+    asked: Direction,
+    named: Direction | None = None,
+    *,
+    brief: bool = False,
+) -> None:
     """Tell what a reader should know about a translation: its cost, and where to distrust it.
 
-    `asked` is the direction that was asked for.
+    `asked` is the direction that was asked for, `named` the other one if the model names that. A
+    `brief` remark has no cost, and one line for all flags.
     """
-    tell(
-        f"{name}: {translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
-        f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
-    )
+    if not brief:
+        tell(
+            f"{name}: {translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
+            f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
+        )
+    flagged = [segment for segment in translation.segments if segment.flags]
     if not translation.segments:
         tell(f"{name}: no speech found")
-    for segment in translation.segments:
-        if segment.flags:
-            flags = ", ".join(sorted(flag.value.replace("_", " ") for flag in segment.flags))
-            tell(f"{name}: {segment.start:.1f}-{segment.end:.1f} s: {flags}")
-    if translation.segments and all(segment.flags & _DOUBTFUL for segment in translation.segments):
+    elif brief and flagged:
+        count = f"{len(flagged)} of {len(translation.segments)} segments"
+        tell(f"{name}: {_words(translation.flags)} ({count})")
+    elif not brief:
+        for segment in flagged:
+            tell(f"{name}: {segment.start:.1f}-{segment.end:.1f} s: {_words(segment.flags)}")
+    if named is not None:
+        spoken = "English" if named is Direction.EN_JA else "Japanese"
+        tell(
+            f"{name}: the speech sounds {spoken}, and the direction was {asked}: use --direction "
+            f"{named} or auto."
+        )
+    elif flagged and all(segment.flags & _DOUBTFUL for segment in translation.segments):
         tell(f"{name}: {_advice(asked)}")
+
+
+def _words(flags: Flags) -> str:
+    return ", ".join(sorted(flag.value.replace("_", " ") for flag in flags))
 
 
 def _advice(asked: Direction) -> str:
@@ -172,9 +198,22 @@ def clock(seconds: Seconds) -> str:
 def tell(message: str, end: str = "\n") -> None:
     """Say something on standard error; a log that cannot be written does not end the work."""
     try:
-        print(message, end=end, file=sys.stderr, flush=True)
+        # At once: threads that print a line and its end one after the other mix their lines.
+        print(message + end, end="", file=sys.stderr, flush=True)
     except OSError:
         redirect_to_devnull(sys.stderr)
+
+
+def show(text: str) -> str:
+    """Print `text` to standard output.
+
+    What its encoding does not have is printed as "?"; returns the name of that encoding, which is
+    empty where it has all. Raises OSError.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = text.encode(encoding, "replace").decode(encoding)
+    print(shown, end="", flush=True)
+    return "" if shown == text else encoding
 
 
 def redirect_to_devnull(stream: TextIO) -> None:

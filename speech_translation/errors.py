@@ -13,7 +13,7 @@ Every message is one sentence or two: what is wrong, with which file, and what t
 from __future__ import annotations
 
 
-def first_words(error: Exception) -> str:
+def first_words(error: BaseException) -> str:
     """What a library says, as part of a sentence of ours."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 

@@ -54,6 +54,7 @@ class RunSettings:
     """What the results of a run have in common. All runs into a folder agree, but for `format`."""
 
     model: str
+    """Empty as long as it is not known: a server has not been asked yet."""
     direction: Direction = Direction.AUTO
     context: str = ""
     format: Format = "txt"
@@ -68,7 +69,8 @@ class Entry:
     `output` is relative to the journal's folder. `size` (bytes) and `mtime_ns` are those of the
     recording before it was read; None when it is missing, and for standard input. `seconds` of
     audio were translated. `error` is None for a recording that is done; source and output are empty
-    when it is about no recording, but about a folder or a list.
+    when it is about no recording, but about a folder or a list. `flags` are those of the
+    translation: what is to be distrusted in it, or no_speech.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Entry:
     mtime_ns: int | None = None
     seconds: Seconds = 0.0
     error: str | None = None
+    flags: Sequence[str] = ()
 
     @property
     def missing(self) -> bool:
@@ -96,7 +99,7 @@ class Journal:
         self.folder = folder
         self.settings = settings
         self._path = folder / JOURNAL
-        self._stated = False  # whether the journal has a line for these settings
+        self._before_now = set[RunSettings]()  # the settings of runs before this one
         try:
             folder.mkdir(parents=True, exist_ok=True)
             again = self._path.exists()
@@ -176,9 +179,10 @@ class Journal:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add lines, and bring them to the disk. The settings go before the first result."""
         lines: list[Entry | RunSettings] = [*entries]
-        if not self._stated and any(entry.error is None for entry in entries):
+        stated = self.settings in self._before_now
+        if not stated and any(entry.error is None for entry in entries):
             lines.insert(0, self.settings)
-            self._stated = True
+            self._before_now.add(self.settings)
         try:
             for line in lines:
                 said: dict[str, Any] = dataclasses.asdict(line)
@@ -211,21 +215,35 @@ class Journal:
                 said = _parsed(line)
                 if isinstance(said, RunSettings):
                     self._compare(said)
+                    self._before_now.add(said)
                 elif said is not None and said.output:
                     self._remember(said, claimed=False)
         self._file.truncate(end)
         return end
 
+    @property
+    def has_results(self) -> bool:
+        """Whether the folder holds results of an earlier run, and the journal says of what."""
+        return bool(self._before_now)
+
+    def name_model(self, model: str) -> None:
+        """Say which model this run has, where that was not known when the journal was opened.
+
+        Raises SpeechTranslationError where the results are another model's.
+        """
+        self.settings = dataclasses.replace(self.settings, model=model)
+        for before in self._before_now:
+            self._compare(before)
+
     def _compare(self, before: RunSettings) -> None:
         """Raise SpeechTranslationError where the settings of an earlier run forbid this one."""
         for name in ("model", "direction", "context", "segments"):
             then, now = getattr(before, name), getattr(self.settings, name)
-            if then != now:
+            if then != now and (name, now) != ("model", ""):
                 raise SpeechTranslationError(
                     f"{self.folder} holds results with {name} {str(then)!r}, and this run has "
                     f"{name} {str(now)!r}: name another folder."
                 )
-        self._stated = self._stated or before == self.settings
 
     def _free(self, wanted: Path) -> Path:
         for number in count(1):

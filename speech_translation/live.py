@@ -65,7 +65,7 @@ class LiveTranslator:
     def __init__(
         self,
         engine: Engine,
-        direction: Direction = Direction.AUTO,
+        direction: Direction | str = Direction.AUTO,
         *,
         context: str = "",
         partial_every: Seconds = 1.0,
@@ -78,6 +78,7 @@ class LiveTranslator:
         lasted as long, and takes at most half of the time. `clock` gives the time in seconds.
         """
         self.segments: tuple[Segment, ...] = ()
+        direction = Direction(direction)
         self._asked = direction
         self._policy = policy
         self._session = Session(engine, direction, context, policy=policy)
@@ -127,7 +128,10 @@ class LiveTranslator:
 
         Raises AudioError for samples that are not finite, which are left out, and EngineError when
         the engine fails: what it was to translate is kept and tried again by the next call.
+        TypeError or ValueError for what is no chunk of sound.
         """
+        if not rate > 0:
+            raise ValueError(f"The rate of a chunk is in Hz and above 0, not {rate}.")
         mono = _mono(samples)
         with self._lock:
             if self._finished:
@@ -395,8 +399,13 @@ def _seconds(utterances: list[Utterance]) -> Seconds:
 
 def _mono(samples: np.ndarray) -> Samples:
     """The mean of the channels, in [-1, 1]: float32 `(n,)`."""
-    if samples.dtype.kind not in "if":
-        raise ValueError(f"samples are signed integers or floats, not {samples.dtype}")
+    if not isinstance(samples, np.ndarray):
+        raise TypeError(f"Samples are a numpy array, not a {type(samples).__name__}.")
+    if samples.dtype.kind not in "if" or samples.ndim not in (1, 2):
+        raise ValueError(
+            "Samples are signed integers or floats of shape (n,) or (n, channels), not "
+            f"{samples.dtype} of shape {samples.shape}."
+        )
     mono = samples.astype(np.float32)
     if samples.dtype.kind == "i":
         mono /= -float(np.iinfo(samples.dtype).min)

@@ -13,6 +13,7 @@ import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
 from speech_translation.engine.base import Cancelled, Engine, Prefills, Request
+from speech_translation.errors import AudioError
 from speech_translation.languages import Vote, directions
 from speech_translation.segments import (
     SENTENCE,
@@ -80,16 +81,18 @@ class Options(TypedDict, total=False):
 def translate(
     source: Source,
     engine: Engine,
-    direction: Direction = Direction.AUTO,
+    direction: Direction | str = Direction.AUTO,
     **options: Unpack[Options],
 ) -> Translation:
     """Translate a recording: a path, bytes, an open file, or float32 samples (n,) at 16 kHz.
 
-    `options` are those of `Options`. Once cancelled, the result holds the segments that were
-    finished. Raises AudioError for a recording that cannot be read or is longer than
-    `max_seconds`, EngineError when the engine fails.
+    `direction` is a `Direction` or its value, like "en2ja"; `options` are those of `Options`. Once
+    cancelled, the result holds the segments that were finished. Raises AudioError for a recording
+    that cannot be read or is longer than `max_seconds`, EngineError when the engine fails, and
+    TypeError or ValueError, with what is wanted, for an argument that is none of these.
     """
     start = time.monotonic()
+    direction = Direction(direction)
     samples = _samples(source, options)
     segments = tuple(iter_translate(samples, engine, direction, **options))
     return Translation(
@@ -104,7 +107,7 @@ def translate(
 def iter_translate(
     source: Source,
     engine: Engine,
-    direction: Direction = Direction.AUTO,
+    direction: Direction | str = Direction.AUTO,
     **options: Unpack[Options],
 ) -> Iterator[Segment]:
     """Yield the segments of a recording in order, each as soon as it is translated.
@@ -112,10 +115,12 @@ def iter_translate(
     With `direction` AUTO the model names the direction of every segment, and a segment ends where
     the language changes. Once cancelled, nothing more is yielded. Raises what `translate` raises.
     """
-    samples = _samples(source, options)
-    total = len(samples) / SAMPLE_RATE
+    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+        raise TypeError(
+            f"There is no option {unknown[0]!r}: use {', '.join(Options.__annotations__)}."
+        )
+    direction = Direction(direction)
     policy = options.get("policy", SENTENCE)
-    size = options.get("batch_size") or engine.batch_size
     progress = options.get("progress")
     session = Session(
         engine,
@@ -124,8 +129,11 @@ def iter_translate(
         options.get("on_text"),
         options.get("cancelled"),
         policy,
-        size,
+        options.get("batch_size"),
     )
+    size = session.batch_size
+    samples = _samples(source, options)
+    total = len(samples) / SAMPLE_RATE
     found = find_segments(samples, policy)
     for utterances, ahead in batches(samples, found, direction, size):
         yield from session.batch(utterances, ahead)
@@ -181,7 +189,11 @@ class Session:
         memory: Memory | None = None,
         time_to_retry: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._batch_size = batch_size or engine.batch_size
+        if not callable(getattr(engine, "generate", None)):
+            raise TypeError(f"The engine is what load_engine returns, not {engine!r}.")
+        if not isinstance(policy, Policy):
+            raise TypeError(f"A policy is a Policy, like POLICIES['pause'], not {policy!r}.")
+        self.batch_size = batch_size or engine.batch_size
         self._asked = direction
         self._latest, self._votes = memory or Memory(direction, {})
         self._engine = engine
@@ -303,7 +315,7 @@ class Session:
     def translated(self, pieces: Sequence[tuple[Utterance, Direction]]) -> list[Hypothesis]:
         """A hypothesis for each piece; those with the same direction are translated together."""
         results: dict[int, Hypothesis] = {}
-        size = self._batch_size
+        size = self.batch_size
 
         def ask(chosen: Sequence[int], direction: Direction) -> None:
             for first in range(0, len(chosen), size):
@@ -331,8 +343,8 @@ class Session:
         pairs = [(x, Span(a, min(b, a + _TOLD))) for x in utterances for a, b in x.regions]
         unknown = {span: owner for owner, span in pairs if span not in self._votes}
         spans = list(unknown)
-        for first in range(0, len(spans), self._batch_size):
-            asked = spans[first : first + self._batch_size]
+        for first in range(0, len(spans), self.batch_size):
+            asked = spans[first : first + self.batch_size]
             if self.stopped:
                 break
             request = Request(
@@ -373,8 +385,21 @@ def _part(utterance: Utterance, regions: tuple[Span, ...]) -> Utterance:
 
 def _samples(source: Source, options: Options) -> np.ndarray:
     if isinstance(source, np.ndarray):
-        return source
+        return _checked(source)
     return load_audio(source, options.get("max_seconds", MAX_SECONDS))
+
+
+def _checked(samples: np.ndarray) -> np.ndarray:
+    """Samples of a caller as float32. What the model would take for silence or noise is refused."""
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise ValueError(
+            "Samples are mono floats in [-1, 1] at 16 kHz, of shape (n,), not "
+            f"{samples.dtype} of shape {samples.shape}: load_audio makes them of any recording."
+        )
+    samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise AudioError("The samples contain values that are not numbers (NaN or infinite).")
+    return samples
 
 
 def common_direction(segments: Sequence[Segment], asked: Direction) -> Direction:

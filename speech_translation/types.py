@@ -32,6 +32,11 @@ class Direction(StrEnum):
     JA_EN = "ja2en"
     AUTO = "auto"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Direction:
+        """Say what there is: callers may give the value of a direction in its place."""
+        raise ValueError(f"There is no direction {str(value)!r}: use {', '.join(cls)}.")
+
     @property
     def source(self) -> Language | None:
         """Language spoken, or None for AUTO."""
@@ -87,7 +92,7 @@ class Hypothesis:
 
     `direction` is what was forced or, for AUTO, what the model named; it stays AUTO when the model
     named no language. `mean_logprob` is the mean natural-log probability of the generated tokens
-    (the end token counts), 0 when nothing was generated.
+    (the end token counts), 0 when nothing was generated and NaN when a server does not tell.
     """
 
     text: str
@@ -95,6 +100,8 @@ class Hypothesis:
     tokens: int = 0
     mean_logprob: float = 0.0
     flags: Flags = frozenset()
+    tag: str = ""
+    """What the model wrote as the name of its language, where the choice was its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from speech_translation.audio import load_audio
+from speech_translation.process import own_process
+
+own_process()  # as the programs do: FFmpeg is bounded, and threads leave each other alone
 
 SPEECH = os.environ.get("SPEECH_HUMAN", "")
 

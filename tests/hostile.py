@@ -23,7 +23,10 @@ from recordings import RATE, encoded, wav
 
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
+from speech_translation.process import own_process
 from speech_translation.segments import find_segments
+
+own_process()  # as the Space does: FFmpeg is bounded
 
 LONGEST = 7200.0  # the Space's limit in seconds
 CPU_SECONDS = 10.0

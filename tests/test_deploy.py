@@ -45,6 +45,12 @@ def test_the_image_holds_what_the_space_imports_and_shows() -> None:
         assert any(name == own or name.startswith(f"{own}/") for own in copied), name
 
 
+def test_the_image_begins_with_the_torch_that_the_space_wants() -> None:
+    """With another version, pip would replace it by PyPI's, and by gigabytes of CUDA."""
+    (built,) = re.findall(r" (torch==[\w.]+)", (DEPLOY / "Dockerfile").read_text("utf-8"))
+    assert built in (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+
+
 def vllm_commands() -> dict[str, tuple[str, list[str]]]:
     """Image and arguments of each vLLM server that is started."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]

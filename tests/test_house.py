@@ -25,10 +25,10 @@ ROOMS = {
 
 # Storeys of the library, from the ground up: a module imports from its own storey or from below.
 STOREYS = [
-    {"types", "errors", "languages", "text", "files"},
+    {"types", "errors", "languages", "text", "files", "process"},
     {"audio", "detector", "segments", "atoms", "layout"},
     {"engine", "captions", "cues", "manifest"},
-    {"translate"},
+    {"translate", "other_direction"},
     {"live", "bulk", "journal"},
     {"console"},
     {"cli", "__init__"},

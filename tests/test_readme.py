@@ -5,10 +5,12 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from evaluation import report
 from evaluation.performance import speed
@@ -86,7 +88,11 @@ def test_the_front_matter_is_true_and_fits_zerogpu() -> None:
     front = yaml.safe_load(README.read_text("utf-8").split("---\n")[1])
     locked = (ROOT / "requirements.txt").read_text("utf-8")
     assert f"gradio[mcp]=={front['sdk_version']}\n" in locked
-    assert front["python_version"] in ("3.12.12", "3.10.13")  # those of ZeroGPU
+    # Those of ZeroGPU (https://huggingface.co/docs/hub/spaces-zerogpu, September 2026).
+    assert front["python_version"] in ("3.12.12", "3.10.13")
+    assert re.search(r"^torch==2\.(8\.0|9\.1|10\.0|11\.0|12\.1|13\.0)$", locked, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert SpecifierSet(project["requires-python"]).contains(front["python_version"])
     assert (ROOT / front["app_file"]).exists()
     served = "mcp_server=True" in (ROOT / "web" / "server.py").read_text("utf-8")
     assert ("mcp-server" in front["tags"]) == served

@@ -69,9 +69,13 @@ def program_endpoints(service: Service, admission: Admission) -> None:
             text, direction, duration and compute_seconds, rtfx (duration / compute_seconds),
             tokens, flags, and segments: start, end and regions of speech in seconds, text,
             direction, flags (no_speech, truncated, repeated, wrong_script, low_confidence,
-            terms_echoed, too_short, too_long), tokens, mean_logprob.
+            terms_echoed, too_short, too_long), tokens, mean_logprob. If the GPU time ends on the
+            way, these are the segments until then, and "missing" says why there are no more.
         """
-        return as_data(service.translate(audio, direction, context, request, segments))
+        last = service.finished(audio, direction, context, request, segments)
+        assert last.translation is not None
+        data = as_data(last.translation)
+        return {**data, "missing": last.missing} if last.missing else data
 
     def captions(
         audio: str,

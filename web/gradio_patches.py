@@ -55,7 +55,7 @@ from speech_translation.types import Language
 from web.refusals import refusal
 from web.settings import Settings
 from web.texts import say
-from web.uploads import NotUploaded, upload
+from web.uploads import Expired, NotUploaded, upload
 
 MODEL_QUEUE = "model"  # the concurrency id of every event that uses the model
 RECORDS = 1000
@@ -170,8 +170,9 @@ class UploadsOnly(gr.Blocks):
             return inputs
         try:
             sent = list(map(self._checked, block_fn.inputs, inputs))
-        except NotUploaded:  # the visitor's language is not known here
-            words = " ".join(say(language, "uploads_only") for language in Language)
+        except NotUploaded as wrong:  # the visitor's language is not known here
+            key = "expired" if isinstance(wrong, Expired) else "uploads_only"
+            words = " ".join(say(language, key) for language in Language)
             raise refusal(words) from None
         prepared: list[Any] = await super().preprocess_data(block_fn, sent, *arguments, **options)
         return prepared

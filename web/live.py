@@ -19,6 +19,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ from web.texts import interface_language, say
 IDLE_SECONDS = 120.0
 CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
 RATES = range(8_000, 192_001)
+FINISHED_KEPT = 100
+"""Of the finished talks, how many can be downloaded while nobody has forgotten them."""
+
+_OVER = "this talk is over"
 
 
 class Session:
@@ -48,6 +53,11 @@ class Session:
         self.next_chunk = 0
         self.finished = False
         self.used = time.monotonic()
+
+    @property
+    def working(self) -> bool:
+        """Whether a chunk is being translated."""
+        return self.lock.locked()
 
     def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
         """Translate chunk `seq` (n,), once. False when a chunk before it is missing.
@@ -85,13 +95,24 @@ class Session:
 class LiveSessions:
     """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten.
 
-    With `absent` every talk is refused with a sentence.
+    One that is finished leaves its place to others and can still be downloaded. With `absent` every
+    talk is refused with a sentence, and so are new ones once the Space is `ending`.
     """
 
-    def __init__(self, engine: Callable[[], Engine], limit: int, *, absent: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        limit: int,
+        *,
+        absent: bool = False,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._engine = engine
         self._limit = limit
         self._absent = absent
+        self._ending = ending
+        # All who come while the model is loaded wait in one thread: other requests need theirs.
+        self._waiting = ThreadPoolExecutor(1, "live")
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -105,22 +126,30 @@ class LiveSessions:
             Route("/live/{id}/captions.{format}", self._download, methods=["GET"]),
         )
 
+    @property
+    def working(self) -> bool:
+        """Whether a chunk of any talk is being translated."""
+        return any(session.working for session in list(self._sessions.values()))
+
     async def _open(self, request: Request) -> Response:
         language = interface_language(request.headers.get("accept-language"))
         if self._absent:
             return _error(503, say(language, "live_absent"))
+        if self._ending():
+            return _error(503, say(language, "live_ending"))
         try:
             direction = Direction(request.query_params.get("direction", "auto"))
         except ValueError:
             return _error(400, "direction is one of en2ja, ja2en, auto")
         try:
-            engine = await asyncio.to_thread(self._engine)
+            loop = asyncio.get_running_loop()
+            engine = await loop.run_in_executor(self._waiting, self._engine)
         except SpeechTranslationError as error:
             return _error(503, say(language, "model_failed", reason=error))
         terms = request.query_params.get("terms", "")[:1000]
         with self._lock:
             self._forget_idle()
-            if len(self._sessions) >= self._limit:
+            if sum(not session.finished for session in self._sessions.values()) >= self._limit:
                 return _error(503, say(language, "live_full"))
             name = secrets.token_urlsafe(16)
             self._sessions[name] = Session(LiveTranslator(engine, direction, context=terms))
@@ -129,7 +158,8 @@ class LiveSessions:
     async def _chunk(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
         if session is None:
-            return _error(404, "this talk is over")
+            return _error(404, _OVER)
+        session.used = time.monotonic()  # its chunk may take long to arrive
         query = request.query_params
         try:
             seq, rate = int(query["seq"]), int(query["rate"])
@@ -150,7 +180,10 @@ class LiveSessions:
         except SpeechTranslationError:
             return _error(500, say(language, "broken"))
         answer = session.captions(known, language)
-        return JSONResponse(answer, 200 if taken else 409)
+        if taken:
+            return JSONResponse(answer)
+        missing = f"a chunk before this one is missing: send chunk {session.next_chunk}"
+        return JSONResponse({"error": missing, **answer}, 409)
 
     async def _close(self, request: Request) -> Response:
         self._sessions.pop(request.path_params["id"], None)
@@ -160,19 +193,24 @@ class LiveSessions:
         session = self._sessions.get(request.path_params["id"])
         wanted = request.path_params["format"]
         format = next((f for f in FORMATS if f == wanted), None)
-        if session is None or format is None:
-            return _error(404, "this talk is over")
+        if format is None:
+            return _error(404, f"there is no format {wanted}: choose from {', '.join(FORMATS)}")
+        if session is None:
+            return _error(404, _OVER)
         session.used = time.monotonic()
+        # Of an hour of talk it takes half a second, in which nobody else would be answered.
+        text = await asyncio.to_thread(render, session.translator.translation(), format)
         return Response(
-            render(session.translator.translation(), format),
+            text,
             media_type="text/plain; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="captions.{format}"'},
         )
 
     def _forget_idle(self) -> None:
         oldest = time.monotonic() - IDLE_SECONDS
-        idle = [n for n, s in self._sessions.items() if s.used < oldest and not s.lock.locked()]
-        for name in idle:
+        idle = [n for n, s in self._sessions.items() if s.used < oldest and not s.working]
+        finished = [n for n, s in self._sessions.items() if s.finished]
+        for name in {*idle, *finished[:-FINISHED_KEPT]}:
             del self._sessions[name]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
+import socket
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
+from speech_translation.process import own_process
 from web import zerogpu
 from web.examples import examples
 from web.gradio_patches import Admission, UploadParser, behind, bound_records
@@ -45,9 +49,16 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
 
     With `wait` the function does not return: it ends the process after a signal.
     """
+    own_process()
     loading = Loading(lambda: _load(settings), settings.model)
     admission = Admission(settings)
     service = Service(settings, loading, admission.has_left)
+    talks = LiveSessions(
+        loading.engine,
+        settings.live_talks,
+        absent=zerogpu.ACTIVE,
+        ending=lambda: service.shutdown.requested,
+    )
     if wait:
         service.shutdown.listen()
     if zerogpu.ACTIVE:
@@ -89,14 +100,14 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
         css_paths=_FOLDER / "style.css",
         head=_scripts(),
         app_kwargs={
-            "routes": _routes(service),
+            "routes": _routes(service, talks),
             "lifespan": behind(lambda app, root: Guard(app, settings.max_megabytes, root)),
         },
     )
     print(f"ready at {url}", file=sys.stderr)
     if wait:
         service.shutdown.wait()
-        service.shutdown.finish(lambda: service.working, service.stop_all)
+        service.shutdown.finish(lambda: service.working or talks.working, service.stop_all)
         # At once: an orderly exit ends threads that are inside of torch, at which the C++ runtime
         # aborts the process.
         os._exit(0)
@@ -119,14 +130,11 @@ def _scripts() -> str:
     return f"<script>window.speechTexts = {words};</script><script>{page}</script>"
 
 
-def _routes(service: Service) -> list[BaseRoute]:
+def _routes(service: Service, talks: LiveSessions) -> list[BaseRoute]:
     """What the server answers beside Gradio: the state of the model, and live captions."""
-    sessions = LiveSessions(
-        service.loading.engine, service.settings.live_talks, absent=zerogpu.ACTIVE
-    )
     return [
         Route("/healthz", lambda _: _health(service.loading, service.shutdown)),
-        *sessions.routes,
+        *talks.routes,
     ]
 
 
@@ -148,5 +156,27 @@ def _share_heaps() -> None:
 def main(build: BuildPage, description: str, argv: Sequence[str] | None = None) -> int:
     """The command line: start the Space with the page that `build` makes, until it is stopped."""
     _share_heaps()
-    launch(build, Settings(**vars(parser(description).parse_args(argv))))
+    # Gradio 6.17.3 uses an old name of starlette's, at each request.
+    warnings.filterwarnings("ignore", "'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated")
+    settings = Settings(**vars(parser(description).parse_args(argv)))
+    if reason := _unavailable(settings.host, settings.port):
+        print(f"error: {reason}", file=sys.stderr)
+        return 1
+    launch(build, settings)
     return 0
+
+
+def _unavailable(host: str, port: int) -> str:
+    """Why the server cannot listen there; empty if it can. Gradio finds out with a trace."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"Port {port} on {host} is in use: choose another with --port or SPEECH_PORT."
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"Port {port} may not be opened: choose one from 1024 on, with --port."
+        return f"{host} cannot be listened on ({error.strerror}): correct --host or SPEECH_HOST."
+    except OverflowError:
+        return f"There is no port {port}: choose one from 1 to 65535, with --port or SPEECH_PORT."
+    return ""

@@ -16,12 +16,12 @@ import numpy as np
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, Format, write
 from speech_translation.errors import AudioError, SpeechTranslationError
+from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import POLICIES, Policy, find_segments
 from speech_translation.types import Direction, Language, Translation
 from web import zerogpu
 from web.answers import Answers, question
 from web.loading import Loading
-from web.other_direction import other_direction, telling
 from web.refusals import log_place, refusal
 from web.settings import Settings
 from web.shutdown import Shutdown
@@ -57,7 +57,11 @@ class Service:
         """The recording as float32 (n,) at 16 kHz. gr.Error in the visitor's language."""
         if not path:
             raise refusal(say(language, "no_audio"))
-        if Path(path).stat().st_size > self.settings.max_megabytes << 20:
+        try:
+            size = Path(path).stat().st_size
+        except FileNotFoundError:
+            raise refusal(say(language, "expired")) from None
+        if size > self.settings.max_megabytes << 20:
             raise refusal(say(language, "too_large", megabytes=self.settings.max_megabytes))
         try:
             return load_audio(path, self.settings.max_seconds, name=Path(path).name)
@@ -152,6 +156,24 @@ class Service:
             offer=offer,
         )
 
+    def finished(
+        self,
+        path: str | None,
+        direction: str,
+        terms: str,
+        request: gr.Request | None,
+        segments: str | None = None,
+    ) -> Update:
+        """The last update, for programs; `missing` says why it is not the whole recording.
+
+        Raises as `updates` does.
+        """
+        last = None
+        for update in self.updates(path, direction, terms, request, segments):
+            last = update
+        assert last is not None
+        return last
+
     def translate(
         self,
         path: str | None,
@@ -160,14 +182,15 @@ class Service:
         request: gr.Request | None,
         segments: str | None = None,
     ) -> Translation:
-        """The whole translation, for programs. Raises as `updates` does."""
-        last = None
-        for update in self.updates(path, direction, terms, request, segments):
-            last = update
-        assert last is not None
+        """The whole translation, for programs: a text or a file cannot say that its end is missing.
+
+        Raises as `updates` does, and where a part is missing.
+        """
+        last = self.finished(path, direction, terms, request, segments)
         assert last.translation is not None
         if last.missing:
-            raise refusal(last.missing)
+            part = say(language_of(request), "only_in_segments")
+            raise refusal(f"{last.missing} {part}")
         return last.translation
 
     def stop(self, request: gr.Request) -> None:
@@ -189,11 +212,15 @@ class Service:
     def other_direction(self, path: str, asked: Direction, last: Update) -> Direction | None:
         """The direction that the model itself names, if it is not the one that was asked for.
 
-        `last` is the last update of the translation.
+        `last` is the last update of the translation. Raises nothing: its result stands, whatever
+        becomes of this question.
         """
         if zerogpu.ACTIVE or asked is Direction.AUTO:
             return last.other
-        samples = load_audio(path, self.settings.max_seconds)
+        try:
+            samples = load_audio(path, self.settings.max_seconds)
+        except AudioError:  # uploads are deleted after an hour, and a translation may take longer
+            return None
         stretch = telling(samples, find_segments(samples))
         if stretch is None:
             return None

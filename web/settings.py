@@ -11,6 +11,8 @@ from typing import Any
 from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
 from speech_translation.types import Direction
 
+_ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
+
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
@@ -85,9 +87,36 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     add("max-megabytes", Settings.max_megabytes, "largest upload")
     add("max-seconds", Settings.max_seconds, "longest recording")
     add("live-talks", Settings.live_talks, "live captions at a time")
-    options.add_argument("--share", action="store_true", help="a public link through Gradio")
-    options.add_argument("--open", action="store_true", help="open the page in a browser")
+    for name, what in (
+        ("share", "a public link through Gradio"),
+        ("open", "open the page in a browser"),
+    ):
+        variable = f"SPEECH_{name.upper()}"
+        options.add_argument(
+            f"--{name}",
+            nargs="?",
+            const=True,
+            metavar="yes|no",
+            type=_switch(variable),
+            default=os.environ.get(variable) or False,
+            help=f"{what} ({variable}=1)",
+        )
     return options
+
+
+def _switch(variable: str) -> Callable[[str], bool]:
+    """Reads an option that is on or off, as a variable says it."""
+
+    def read(text: str) -> bool:
+        if text.lower() in _ON:
+            return True
+        if text.lower() in _OFF:
+            return False
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither yes nor no (the option, or {variable})"
+        )
+
+    return read
 
 
 def _reader(kind: Callable[[str], Any], variable: str) -> Callable[[str], Any]:
@@ -95,11 +124,14 @@ def _reader(kind: Callable[[str], Any], variable: str) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"{text!r} is not {_KINDS[kind]} (the option, or {variable})"
             ) from None
+        if kind in _KINDS and not value > 0:  # which NaN never is
+            raise argparse.ArgumentTypeError(f"{text!r} is not above 0 (the option, or {variable})")
+        return value
 
     return read
 

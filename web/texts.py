@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -23,13 +24,27 @@ def say(language: Language, key: str, **values: object) -> str:
 
 def interface_language(accept_language: str | None) -> Language:
     """The language to show to who sends this Accept-Language header; English when in doubt."""
-    wanted = []
-    for order, entry in enumerate((accept_language or "").split(",")):
-        tag, *parameters = entry.strip().lower().split(";")
-        quality = re.fullmatch(r"\s*q=([\d.]+)\s*", parameters[0]) if parameters else None
-        if tag.split("-")[0] in tuple(Language):
-            wanted.append((-float(quality[1]) if quality else -1.0, order, tag.split("-")[0]))
-    return Language(min(wanted)[2]) if wanted else Language.ENGLISH
+    weights = dict[str, float]()  # in the order of the header
+    for entry in (accept_language or "").lower().split(","):
+        tag, *parameters = (part.strip() for part in entry.split(";"))
+        name = tag.split("-")[0]
+        weights[name] = max(weights.get(name, 0.0), _weight(parameters))
+    for language in Language:
+        if "*" in weights:  # all that have no entry of their own
+            weights.setdefault(language.value, weights["*"])
+    known = {name: weight for name, weight in weights.items() if name in tuple(Language)}
+    best = max(known, key=lambda name: known[name], default=None)
+    if best is not None and known[best] > 0:
+        return Language(best)
+    return next((language for language in Language if language not in known), Language.ENGLISH)
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    """The weight of an entry (RFC 9110, 12.4.2); one that is not written as it must be is 1."""
+    for parameter in parameters:
+        if found := re.fullmatch(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", parameter):
+            return float(found[1])
+    return 1.0
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ Gradio would fetch a link, and would reveal whether a path of the server exists.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,10 @@ _SERVED = "/gradio_api/file="
 
 class NotUploaded(ValueError):
     """A link, a path of the server, or another value in place of an upload."""
+
+
+class Expired(NotUploaded):
+    """An upload that is not there any more: uploads are deleted after an hour."""
 
 
 def upload(value: object, folder: Path) -> dict[str, Any] | None:
@@ -37,12 +42,15 @@ def upload(value: object, folder: Path) -> dict[str, Any] | None:
 def _below(folder: Path, path: object) -> str:
     if not isinstance(path, str):
         raise NotUploaded
+    gone = False
     try:
         if path.startswith(("http://", "https://")):
             path = unquote(urlsplit(path).path).partition(_SERVED)[2]
         real = Path(path).resolve()
-        if path and real.is_relative_to(folder.resolve()) and real.is_file():
+        if path and real.is_relative_to(folder.resolve()) and stat.S_ISREG(real.stat().st_mode):
             return str(real)
+    except FileNotFoundError:
+        gone = True
     except (OSError, RuntimeError, ValueError):  # a NUL, a loop of links, a name of 300 characters
         pass
-    raise NotUploaded
+    raise Expired if gone else NotUploaded

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from speech_translation.engine.base import (
@@ -33,7 +34,7 @@ _loading = threading.Lock()
 
 
 def load_engine(
-    model: str = PUBLISHED_MODEL,
+    model: str | os.PathLike[str] = PUBLISHED_MODEL,
     device: str = "auto",
     *,
     precision: str = "auto",
@@ -58,6 +59,9 @@ def load_engine(
     Raises ModelError when the model or the device cannot be had, EngineError when no server can;
     of these, HubUnreachable and ServerUnreachable where another try may succeed.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"A model is a name or the path of a folder, not {model!r}.")
+    model = os.fspath(model)
     with _loading:
         key = (model, device, precision, windowed, url, in_flight if url else 0)
         if key not in _engines:

@@ -9,6 +9,7 @@ function below honours the boundaries; transformers' `AttentionInterface` makes 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def windowed_attention(
     token of each window and, last, the number of tokens. Returns (1, tokens, heads, head size).
     Several clips laid end to end stay apart too: their boundaries are window boundaries.
 
+    Windows of one length are computed in one call. All are equally long but for the last of each
+    clip, and a GPU would wait for a call of each.
+
     The boundaries are read in every layer. They are where the clips' lengths are, and those belong
     on the CPU (`LocalEngine._inputs`): on a GPU each layer would wait for the one before.
     """
@@ -42,16 +46,16 @@ def windowed_attention(
     from torch.nn.functional import scaled_dot_product_attention
 
     lengths = cu_seq_lens_q.diff().tolist()
-    windows = [torch.split(x, lengths, dim=2) for x in (query, key, value)]
-    equal = dict[int, list[int]]()  # the windows of each length, computed in one call
-    for place, length in enumerate(lengths):
-        equal.setdefault(length, []).append(place)
-    out = list[torch.Tensor]([query] * len(lengths))
-    for places in equal.values():
-        q, k, v = (torch.cat([parts[place] for place in places]) for parts in windows)
-        attended = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        for place, window in zip(places, torch.split(attended, 1), strict=True):
-            out[place] = window
+    alike = defaultdict[int, list[int]](list)
+    for window, length in enumerate(lengths):
+        alike[length].append(window)
+    parts = [torch.split(x, lengths, dim=2) for x in (query, key, value)]
+    out: list[torch.Tensor] = [query] * len(lengths)
+    for windows in alike.values():
+        q, k, v = (torch.cat([split[window] for window in windows]) for split in parts)
+        done = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+        for window, attended in zip(windows, torch.split(done, 1), strict=True):
+            out[window] = attended
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
 

@@ -69,6 +69,15 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class NamesModel(Protocol):
+    """An engine that learns only from elsewhere which model it has."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model, as the servers say it."""
+
+
+@runtime_checkable
 class Prefills(Protocol):
     """An engine that can begin before a segment is complete."""
 

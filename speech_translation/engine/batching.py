@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from speech_translation.engine.base import Engine, Prefills, Request
+from speech_translation.errors import EngineError, first_words
 from speech_translation.types import Flag, Hypothesis
 
 _ASKED_EVERY = 0.1  # seconds between two looks at whether a caller has given up
@@ -38,6 +40,19 @@ def _kind(request: Request) -> tuple[object, ...]:
     )
 
 
+def _closed() -> EngineError:
+    return EngineError("The model is being unloaded: start the program again.")
+
+
+def _of_its_own(error: BaseException) -> BaseException:
+    """A copy of `error` for one caller: threads that raise one object write into its trace."""
+    try:
+        own = copy.copy(error)
+    except Exception:  # one that cannot be copied
+        own = RuntimeError(f"{type(error).__name__}: {first_words(error)}")
+    return own.with_traceback(error.__traceback__)
+
+
 class SharedEngine:
     """An `Engine` in front of another one, for threads that would otherwise push each other aside.
 
@@ -56,7 +71,7 @@ class SharedEngine:
         self._server.start()
 
     def close(self) -> None:
-        """Wait for what is being generated, once all callers are answered or have given up.
+        """Wait for what is being generated; who still waits, and who comes later, is refused.
 
         A process that ends while its threads are inside of torch is aborted by the C++ runtime.
         """
@@ -79,6 +94,8 @@ class SharedEngine:
         """See `Engine.generate`. Who gives up is answered at once, with empty hypotheses."""
         call = _Call(request)
         with self._changed:
+            if self._closed:
+                raise _closed()
             self._waiting.append(call)
             self._changed.notify()
         while not call.answered.wait(_ASKED_EVERY):
@@ -103,9 +120,14 @@ class SharedEngine:
                 self._generate(calls)
             except BaseException as error:  # the callers' to handle: this thread goes on
                 for call in calls:
-                    call.error = error
+                    call.error = _of_its_own(error)
             for call in calls:
                 call.answered.set()
+        with self._changed:
+            for call in self._waiting:
+                call.error = _closed()
+                call.answered.set()
+            self._waiting.clear()
 
     def _next(self) -> list[_Call]:
         """The call that has waited longest, and those that can go with it."""

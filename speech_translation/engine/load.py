@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from pathlib import Path
 
 from speech_translation.engine.checkpoint import checkpoint_bytes, locate
 from speech_translation.engine.devices import (
     choose_device,
     choose_precision,
+    empty_cache,
     of_the_device,
     out_of_memory,
 )
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
+from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
+from speech_translation.process import owned
 
 GRAPHS = "SPEECH_CUDA_GRAPHS"
 """The environment variable that, set to 1, lets CUDA graphs decode: docs/speed.md."""
@@ -23,11 +28,8 @@ GRAPHS = "SPEECH_CUDA_GRAPHS"
 
 def load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
     """Assemble the engine for a model; the parameters are those of `load_engine`."""
-    # Threads that wait by spinning slow each other manifold where cores are shared; to sleep at
-    # once costs a tenth, since a token takes 200 products. So they spin for microseconds.
-    # OpenMP reads this when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if owned():
+        limit_threads()
     try:
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
@@ -39,13 +41,31 @@ def load_local(model: str, device: str, precision: str, windowed: bool) -> Local
     try:
         return _assemble(model, folder, chosen, precision, windowed)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
+        _let_go(error, chosen)
         raise _refusal(error, model, folder, chosen, precision) from error
+
+
+def _let_go(error: BaseException, device: str) -> None:
+    """Give back the memory of a model that was loaded in part.
+
+    The frames of a traceback hold it as long as the error is kept: the Space keeps its error for
+    good, and who catches one may try a smaller model at once.
+    """
+    import torch
+
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    gc.collect()  # the parts of a model name each other
+    empty_cache(torch.device(device))
 
 
 def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:
     import torch
 
-    skip_unused_imports()
+    if owned():
+        skip_unused_imports()
     from transformers import AutoProcessor
 
     from speech_translation.engine.attention import encode_together, set_encoder_window
@@ -66,6 +86,8 @@ def _assemble(model: str, folder: Path, device: str, precision: str, windowed: b
     # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders written by
     # transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
     asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+    if not asr.processor.chat_template:  # every request would fail
+        raise FileNotFoundError("it has no chat_template.jinja")
     set_encoder_window(network, windowed)
     if windowed:
         network.thinker.audio_tower = EncoderCache(network.thinker.audio_tower)
@@ -105,7 +127,7 @@ def _refusal(error: Exception, model: str, folder: Path, device: str, precision:
         )
     return ModelError(
         f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
-        "again; it needs config.json, model.safetensors, the tokenizer and "
+        "again; it needs config.json, model.safetensors, the tokenizer, chat_template.jinja and "
         "preprocessor_config.json."
     )
 

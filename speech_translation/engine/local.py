@@ -24,6 +24,7 @@ from speech_translation.engine.prompt import (
     flags_for,
     parse_reply,
     strip_control_tokens,
+    tag_of,
     token_budget,
     without_tag,
 )
@@ -265,16 +266,17 @@ class LocalEngine:
             reply, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         if direction is Direction.AUTO:
+            tag = tag_of(decoded)
             language, text = parse_reply(decoded)
             direction = Direction.to(language) if language else Direction.AUTO
             text_start = reply.index(self._tag_end) + 1 if self._tag_end in reply else 0
         else:
-            text, text_start = decoded.strip(), 0
+            tag, text, text_start = "", decoded.strip(), 0
         self._require_numbers(logprobs[:length])
         scored = logprobs[text_start:length]
         mean = sum(scored) / len(scored) if scored else 0.0
         flags = flags_for(text, direction, mean, self._low_confidence, truncated=truncated)
-        return Hypothesis(text, direction, length, mean, flags)
+        return Hypothesis(text, direction, length, mean, flags, tag)
 
     def _require_numbers(self, logprobs: Sequence[float]) -> None:
         """Raise EngineError where a score is NaN: the reply then means nothing, "!!!" mostly."""

@@ -37,6 +37,12 @@ def parse_reply(reply: str) -> tuple[Language | None, str]:
     return names.get(tag.removeprefix("language ").strip()), text.strip()
 
 
+def tag_of(reply: str) -> str:
+    """What stands before the text of a reply, such as "language Japanese"; empty without a tag."""
+    tag, separator, _ = reply.partition(ASR_TEXT)
+    return tag.strip() if separator else ""
+
+
 def without_tag(on_text: OnText) -> OnText:
     """`on_text` for replies that begin with a tag: it hears of the text only."""
 

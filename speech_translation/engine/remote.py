@@ -3,22 +3,33 @@
 An automatic direction goes through /chat/completions, which answers with the model's own tag. For a
 forced one the tag is put at the beginning of the answer, as in training; a server whose chat
 template does not render it is asked through /audio/translations, which sets the same tag but leaves
-out the (empty) system turn. Which of the two a server takes is found out once.
+out the (empty) system turn and tells no probabilities. Which of the two servers take is found out
+by asking, and asked again every ten minutes.
+
+Each request has a connection of its own, which another thread may shut: that ends a request on
+which a server sits. A connection of a pool could not be told from the others.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import ipaddress
 import json
+import logging
 import math
 import os
 import random
+import re
+import socket
+import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
@@ -31,10 +42,11 @@ from speech_translation.engine.prompt import (
     flags_for,
     parse_reply,
     strip_control_tokens,
+    tag_of,
     token_budget,
 )
-from speech_translation.errors import EngineError, ServerUnreachable
-from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
+from speech_translation.errors import EngineError, ServerUnreachable, first_words
+from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
 TIMEOUT: Seconds = 120.0
@@ -44,6 +56,16 @@ TRIES = 5
 FIRST_PAUSE: Seconds = 0.25  # doubled from try to try, and up to as much again at random
 SHUNNED: Seconds = 5.0  # for so long a server that failed is asked only if all did
 BUSY = {429, 500, 502, 503, 504}
+UNRENDERED = {400, 422}
+"""What a server answers whose chat template cannot begin an answer."""
+ASKED_AGAIN: Seconds = 600.0
+"""After so long a server may have another chat template."""
+
+_ASKED_EVERY: Seconds = 0.1  # whether a caller has given up
+_HANGING_UP: Seconds = 1.0  # what threads have for noticing that their connections are shut
+_NEAR = (".local", ".localhost", ".svc", ".internal")  # ends of names that no proxy knows
+
+_log = logging.getLogger(__name__)
 
 _TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
 
@@ -53,6 +75,9 @@ T = TypeVar("T")
 @dataclass(eq=False)
 class _Server:
     url: str
+    client: httpx.Client
+    proxy: str
+    """The address of the proxy in front of it, without a password; empty for none."""
     in_flight: int = 0
     shunned_until: float = 0.0
 
@@ -64,6 +89,35 @@ class _Busy(Exception):
 class _Refused(Exception):
     """The server takes the request itself for wrong."""
 
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class _Line:
+    """The connection of one request, for whoever waits for the answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.is_shut = False
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Hear what httpcore does for the request: TLS makes another socket of the first."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+            if self.is_shut:
+                self.shut()
+
+    def shut(self) -> None:
+        """End the connection: its reader hears that the server has gone."""
+        with self._lock:
+            self.is_shut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it is over
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
 
 @dataclass(frozen=True, slots=True)
 class _Question:
@@ -71,6 +125,17 @@ class _Question:
 
     request: Request
     index: int
+    line: _Line = field(default_factory=_Line)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.line.is_shut or self.request.abandoned
+
+    @property
+    def unanswered(self) -> Hypothesis:
+        """What a caller gets who has given up."""
+        return Hypothesis("", self.request.direction, flags=frozenset({Flag.TRUNCATED}))
 
     @property
     def samples(self) -> np.ndarray:
@@ -129,7 +194,8 @@ class RemoteEngine:
 
     The server with the fewest requests in flight is asked; one that fails is left alone for a
     while. A busy or broken one is tried again, with growing pauses, until `timeout` seconds after
-    the request was made. A key is read from the environment, SPEECH_ENGINE_KEY.
+    the request was made. A key is read from the environment, SPEECH_ENGINE_KEY. The environment's
+    proxies and SSL_CERT_FILE count, but for servers on this machine or its network.
 
     Raises ServerUnreachable, here and in `generate`, when no server answers, and EngineError when
     one refuses.
@@ -144,29 +210,53 @@ class RemoteEngine:
         in_flight: int = IN_FLIGHT,
     ) -> None:
         self.batch_size = in_flight
-        self._servers = [_Server(url.rstrip("/")) for url in urls]
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._servers = [_server(url.strip().rstrip("/"), headers) for url in urls]
         self._timeout = timeout
         self._choosing = threading.Lock()
         self._prefill: bool | None = None  # whether forced tags can be; None until it is known
-        key = os.environ.get(KEY_VARIABLE)
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx.Limits(max_keepalive_connections=in_flight),
-        )
+        self._ask_again = 0.0  # when a server without the template is asked again
         self._pool = ThreadPoolExecutor(in_flight, "remote")
         self._model = model or self._ask("GET", "/models", _first_model, self._deadline())
 
     @property
+    def model(self) -> str:
+        """The name under which the servers serve their model."""
+        return self._model
+
+    @property
     def description(self) -> str:
         """Checkpoint, servers and, once it is known, how a direction is forced; for people."""
-        how = {None: "", True: ", prompt of the training", False: ", by /audio/translations"}
+        how = {
+            None: "",
+            True: ", prompt of the training",
+            False: ", by /audio/translations, confidence unknown",
+        }
         urls = ", ".join(server.url for server in self._servers)
         return f"{self._model} on {urls}{how[self._prefill]}"
 
     def generate(self, request: Request) -> list[Hypothesis]:
-        """See `Engine.generate`. The segments of a batch are sent side by side."""
+        """See `Engine.generate`. The segments of a batch are sent side by side.
+
+        Who gives up is answered at once, and the servers notice that the connections are shut.
+        """
         questions = [_Question(request, index) for index in range(len(request.batch))]
-        return list(self._pool.map(self._translate, questions))
+        asked = [self._pool.submit(self._translate, question) for question in questions]
+        try:
+            while wait(asked, _ASKED_EVERY).not_done:
+                if request.abandoned:
+                    break
+        finally:  # by Ctrl-C, too
+            for question, future in zip(questions, asked, strict=True):
+                if not future.done():
+                    question.line.shut()
+        if request.abandoned:
+            wait(asked, _HANGING_UP)
+        return [
+            future.result() if future.done() else question.unanswered
+            for question, future in zip(questions, asked, strict=True)
+        ]
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout
@@ -175,26 +265,43 @@ class RemoteEngine:
         deadline = self._deadline()
         forced = question.request.direction is not Direction.AUTO
         try:
-            if not (forced and self._prefill is False):
+            if not (forced and self._prefill is False and time.monotonic() < self._ask_again):
                 try:
                     hypothesis = self._chat(question, deadline)
-                except _Refused:
-                    if not forced or self._prefill:
+                except _Refused as refused:
+                    if not forced or refused.status not in UNRENDERED:
                         raise
-                    self._prefill = False
+                    hypothesis = self._audio_translation(question, deadline)
+                    self._without_template(refused)
                 else:
-                    self._prefill = self._prefill or forced or None
-                    return hypothesis
+                    self._prefill = forced or self._prefill
+                return hypothesis
             return self._audio_translation(question, deadline)
         except _Refused as refused:
             raise EngineError(f"The server refuses the request: {refused}") from refused
+        except EngineError:
+            if question.given_up:
+                return question.unanswered
+            raise
+
+    def _without_template(self, refused: _Refused) -> None:
+        """Remember for a while that the servers' template does not begin an answer, and say so."""
+        if self._prefill is not False:
+            _log.warning(
+                "The server does not take the beginning of an answer (%s). A forced direction goes "
+                "through /audio/translations, without confidence: start vLLM with "
+                "--chat-template deploy/chat_template.jinja.",
+                refused,
+            )
+        self._prefill = False
+        self._ask_again = time.monotonic() + ASKED_AGAIN
 
     def _chat(self, question: _Question, deadline: float) -> Hypothesis:
         def listen(reply: httpx.Response) -> Hypothesis:
             return _heard(question, _events(reply, deadline))
 
         body = question.chat() | {"model": self._model}
-        return self._ask("POST", "/chat/completions", listen, deadline, json=body)
+        return self._ask("POST", "/chat/completions", listen, deadline, question, json=body)
 
     def _audio_translation(self, question: _Question, deadline: float) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
@@ -210,12 +317,13 @@ class RemoteEngine:
             "/audio/translations",
             read,
             deadline,
+            question,
             data=form,
             files={"file": ("segment.wav", question.wav(), "audio/wav")},
         )
         question.hear(text)
         direction = question.request.direction
-        return Hypothesis(text, direction, flags=flags_for(text, direction))
+        return Hypothesis(text, direction, mean_logprob=math.nan, flags=flags_for(text, direction))
 
     def _ask(
         self,
@@ -223,29 +331,41 @@ class RemoteEngine:
         path: str,
         read: Callable[[httpx.Response], T],
         deadline: float,
+        question: _Question | None = None,
         **content: Any,
     ) -> T:
         """What `read` makes of the answer; another try, elsewhere if possible, where none is whole.
 
         Raises _Refused for a request that no try would mend, ServerUnreachable when tries or time
-        are up.
+        are up, or whoever asks has given up.
         """
+        if question is not None:
+            content["extensions"] = {"trace": question.line.trace}
+
+        def abandoned() -> bool:
+            return question is not None and question.given_up
+
         for attempt in range(TRIES):
             server = self._take()
             url = server.url + path
             left = max(deadline - time.monotonic(), 0.001)
             timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
             try:
-                with self._client.stream(method, url, timeout=timeout, **content) as reply:
-                    _check(reply, deadline)
+                with server.client.stream(method, url, timeout=timeout, **content) as reply:
+                    _check(reply, deadline, server.proxy)
                     return read(reply)
             except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
                 raise ServerUnreachable(
                     f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
                 ) from None
-            except httpx.InvalidURL as error:
-                raise EngineError(f"{url} is no address ({error}).") from error
             except (httpx.TransportError, _Busy) as error:
+                if abandoned():
+                    raise ServerUnreachable(f"{url} was not waited for.") from error
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise EngineError(
+                        f"The certificate of {url} is signed by nobody who is known here "
+                        f"({error}): name the file of its authority in SSL_CERT_FILE."
+                    ) from error
                 server.shunned_until = time.monotonic() + SHUNNED
                 reason = str(error) or type(error).__name__
             except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -257,7 +377,14 @@ class RemoteEngine:
             pause = FIRST_PAUSE * 2**attempt * (1 + random.random())
             if attempt == TRIES - 1 or time.monotonic() + pause > deadline:
                 break
-            time.sleep(pause)
+            until = time.monotonic() + pause
+            while not abandoned() and (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, _ASKED_EVERY))
+        if server.proxy:
+            raise ServerUnreachable(
+                f"{url} gives no answer through the proxy {server.proxy} ({reason}): check the "
+                "proxy and the server, or put the server's name into NO_PROXY."
+            )
         raise ServerUnreachable(
             f"{url} gives no answer ({reason}): check that the vLLM server runs and that this is "
             "its address, with /v1."
@@ -275,15 +402,75 @@ class RemoteEngine:
             return server
 
 
-def _check(reply: httpx.Response, deadline: float) -> None:
+def _server(url: str, headers: dict[str, str]) -> _Server:
+    """The server at an address, with a client for it. EngineError where there can be none."""
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise EngineError(f"{url} is no address ({error}).") from error
+    proxy = _proxy(address)
+    shown = re.sub(r"//[^@/]*@", "//", proxy)
+    certificates: ssl.SSLContext | bool = False  # an unreadable file breaks no http
+    try:
+        if address.scheme == "https":
+            certificates = httpx.create_ssl_context()
+    except OSError as error:
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        raise EngineError(
+            f"The certificates in {named} cannot be read ({first_words(error)}): correct "
+            "SSL_CERT_FILE or SSL_CERT_DIR."
+        ) from error
+    try:
+        client = httpx.Client(
+            headers=headers,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            verify=certificates,
+            proxy=proxy or None,
+            trust_env=False,
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise EngineError(
+            f"The proxy {shown} cannot be used for {url} ({first_words(error)}): correct "
+            f"{address.scheme.upper()}_PROXY or ALL_PROXY, or put the server's name into NO_PROXY."
+        ) from error
+    return _Server(url, client, shown)
+
+
+def _proxy(address: httpx.URL) -> str:
+    """The environment's proxy for an address; empty for this machine and its network."""
+    if _near(address.host) or urllib.request.proxy_bypass(address.host):
+        return ""
+    known = urllib.request.getproxies()
+    proxy = known.get(address.scheme) or known.get("all") or ""
+    return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+
+
+def _near(host: str) -> bool:
+    """Whether a host is this machine or in its network: a private address, or a name inside."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith(_NEAR)
+
+
+def _check(reply: httpx.Response, deadline: float, proxy: str) -> None:
     if reply.is_success:
         return
+    status = reply.status_code
     said = " ".join(_body(reply, deadline)[:300].decode(errors="replace").split())
-    if reply.status_code in BUSY:
-        raise _Busy(f"{reply.status_code} {said}")
-    if reply.status_code in {401, 403}:
+    through = f" through the proxy {proxy}" if proxy else ""
+    if status in BUSY:
+        raise _Busy(f"{status} {said}")
+    if status == 407:
+        raise EngineError(f"The proxy {proxy} asks for a name and a password (407 {said}).")
+    if status in {401, 403} and proxy:
+        raise EngineError(
+            f"{reply.url} says {status}{through}: put the server's key into {KEY_VARIABLE}, or let "
+            "the proxy pass the request."
+        )
+    if status in {401, 403}:
         raise EngineError(f"{reply.url} asks for a key: put it into {KEY_VARIABLE}.")
-    raise _Refused(f"{reply.url} says {reply.status_code} {said}")
+    raise _Refused(status, f"{reply.url} says{through} {status} {said}")
 
 
 def _body(reply: httpx.Response, deadline: float) -> bytes:
@@ -329,7 +516,7 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
             truncated = truncated or choice.get("finish_reason") == "length"
             if piece:
                 question.hear(parse_reply(reply)[1])
-        if question.request.abandoned:
+        if question.given_up:
             break  # the connection is closed, and vLLM ends the generation
     language, text = parse_reply(reply)
     direction = Direction.to(language) if language else Direction.AUTO
@@ -343,7 +530,8 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
     scores = _numbers(logprobs[start:])
     mean = sum(scores) / len(scores) if scores else 0.0
     flags = flags_for(text, direction, mean_logprob=mean, truncated=truncated)
-    return Hypothesis(text, direction, tokens, mean, flags)
+    mean = math.nan if text and not scores else mean
+    return Hypothesis(text, direction, tokens, mean, flags, tag_of(reply))
 
 
 def _number(score: float | None) -> float:

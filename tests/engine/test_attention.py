@@ -8,6 +8,7 @@ import torch
 from fake_card import Watch
 from qwen_asr.core.transformers_backend.configuration_qwen3_asr import Qwen3ASRAudioEncoderConfig
 from qwen_asr.core.transformers_backend.modeling_qwen3_asr import Qwen3ASRAudioEncoder
+from torch.nn import functional
 
 from speech_translation.engine.attention import WINDOWED, encode_together, windowed_attention
 from speech_translation.engine.prefix_cache import EncoderCache
@@ -144,6 +145,20 @@ def test_the_function_itself_against_a_loop() -> None:
             weights = query[0, head, first:last] @ key[0, head, first:last].T * 0.5
             expected = weights.softmax(-1) @ value[0, head, first:last]
             torch.testing.assert_close(out[0, first:last, head], expected)
+
+
+def test_windows_of_one_length_are_one_call(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    called, real = list[int](), functional.scaled_dot_product_attention
+
+    def attention(query: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        called.append(len(query))
+        return real(query, *others, **options)
+
+    clips = [torch.randn(128, frames) for frames in (2000, 1600, 800)]
+    expected = encode(encoder, True, *clips)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
+    assert torch.equal(encode(encoder, True, *clips), expected)
+    assert called == [5, 1] * len(encoder.layers)  # two whole windows and a half, two, and one
 
 
 @pytest.mark.parametrize("before", ["sdpa", "eager", "flash_attention_2"])

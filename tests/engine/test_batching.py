@@ -155,3 +155,56 @@ def test_an_error_reaches_its_callers_and_the_next_call_works() -> None:
     with pytest.raises(EngineError, match=r"The model failed\."):
         shared.generate(Request([clip("en_1")], Direction.EN_JA))
     assert shared.generate(Request([clip("ja_1")], Direction.AUTO))[0].text == reference("ja_1")
+
+
+class Stuck:
+    """Fails once it may go on."""
+
+    batch_size, description = 8, "stand-in"
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        self.entered.set()
+        assert self.open.wait(PATIENCE)
+        raise EngineError("The model failed.")
+
+
+def failure(shared: SharedEngine | Arrivals, direction: Direction) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        shared.generate(Request([np.zeros(8000, np.float32)], direction))
+    return caught.value
+
+
+def test_callers_in_several_threads_get_errors_of_their_own() -> None:
+    engine = Stuck()
+    shared = SharedEngine(engine)
+    others = Arrivals(shared)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(failure, shared, Direction.AUTO)
+        assert engine.entered.wait(PATIENCE)
+        together = [pool.submit(failure, others, Direction.EN_JA) for _ in range(2)]
+        others.wait_for(2)
+        engine.open.set()
+        one, two = (call.result(PATIENCE) for call in together)
+        assert str(first.result(PATIENCE)) == str(one) == str(two) == "The model failed."
+        assert one is not two
+
+
+def test_a_closed_engine_refuses_and_lets_nobody_wait() -> None:
+    engine = Stuck()
+    shared = SharedEngine(engine)
+    others = Arrivals(shared)
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(failure, shared, Direction.AUTO)
+        assert engine.entered.wait(PATIENCE)
+        waiting = pool.submit(failure, others, Direction.EN_JA)
+        others.wait_for(1)
+        closing = pool.submit(shared.close)
+        while not shared._closed:
+            threading.Event().wait(0.01)
+        engine.open.set()
+        closing.result(PATIENCE)
+        assert "unloaded" in str(waiting.result(PATIENCE))
+    assert "unloaded" in str(failure(shared, Direction.AUTO))

@@ -1,8 +1,11 @@
 """From a folder to an engine: what its files say, what is asked for, and what goes wrong."""
 
+import gc
 import json
 import math
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scripts
 import torch
+from clips import ROOT
 from fake_card import cpu_for_card
 from qwen_asr import Qwen3ASRModel
+from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
 from safetensors.torch import load_file, save_file
 from tiny_checkpoint import make_tiny_checkpoint
 from transformers import PreTrainedModel
@@ -106,6 +112,34 @@ def test_flash_attention_is_not_asked_for_even_where_it_is_installed(
     assert [x["device_map"] for x in card] == ["cuda:0"]
     assert engine.batch_size == 8
     assert says(engine).tokens > 0
+
+
+BROKEN = """
+import sys, torch
+torch.version.cuda, torch.cuda.is_available = "13.0", lambda: True
+from transformers.utils import is_flash_attn_2_available
+print(is_flash_attn_2_available())
+from speech_translation.engine import load_engine
+print(load_engine(sys.argv[1], "cpu", precision="bfloat16").description)
+"""
+
+
+@pytest.mark.slow
+def test_a_broken_package_of_flash_attention_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    """Its wheels are built for one torch each; transformers believes that it is there."""
+    (tmp_path / "flash_attn").mkdir()
+    (tmp_path / "flash_attn/__init__.py").write_text("raise ImportError('undefined symbol')")
+    (tmp_path / "flash_attn-2.8.3.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: flash_attn\nVersion: 2.8.3\n"
+    (tmp_path / "flash_attn-2.8.3.dist-info/METADATA").write_text(about)
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, str(tiny)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["True", f"{tiny} on cpu in bfloat16"], done.stderr
 
 
 def test_clips_are_encoded_together_on_a_card(card: list[dict[str, Any]], tiny: Path) -> None:
@@ -292,6 +326,27 @@ def test_scores_that_are_no_numbers_end_the_translation(
         engine.generate(Request([TONE], only_direction=only_direction))
 
 
+def models() -> int:
+    """How many models there are in this process, whole or in part."""
+    return sum(type(x) is Qwen3ASRForConditionalGeneration for x in gc.get_objects())
+
+
+def test_a_load_that_failed_leaves_no_half_model_in_memory(
+    copy: Copy, card: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy("no tokenizer")  # which is read after the weights
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
+        (folder / name).unlink()
+    before, left = models(), list[int]()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append(models()))
+    with pytest.raises(ModelError) as kept:
+        load_local(str(folder), "auto", "bfloat16", True)
+    assert len(card) == 1  # the weights were loaded
+    assert kept.value.__cause__ is not None
+    assert left == [before]  # emptied once there was nothing left in it
+    assert models() == before
+
+
 def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> None:
     folder = copy("later")
     weights = folder / "model.safetensors"
@@ -300,3 +355,37 @@ def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> 
         load_engine(str(folder), "cpu")
     (folder / "elsewhere").rename(weights)
     assert load_engine(str(folder), "cpu").description.startswith(str(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) -> None:
+    said = scripts.run(
+        f"""
+        import os
+        from speech_translation.process import own_process
+
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"):
+            os.environ.pop(name, None)
+        before = dict(os.environ)
+        if {owned}:
+            own_process()
+        from speech_translation import load_engine, translate
+        from transformers.utils import import_utils, is_sklearn_available
+
+        installed = is_sklearn_available()
+        engine = load_engine("phrasebook", "cpu")
+        translate({str(ROOT / "examples" / "en_1.flac")!r}, engine)
+        new = {{name for name in os.environ if os.environ[name] != before.get(name)}}
+        print(bool(new & {{"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"}}))
+        print(is_sklearn_available() != installed)
+        """
+    )
+    assert said == f"{owned}\n" * 2
+
+
+def test_a_checkpoint_without_its_template_is_refused_and_not_each_request(copy: Copy) -> None:
+    folder = copy("bare")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"cannot be loaded \(.*chat_template\.jinja"):
+        load_local(str(folder), "cpu", "float32", True)

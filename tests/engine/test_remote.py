@@ -4,7 +4,12 @@ import base64
 import contextlib
 import io
 import json
+import math
+import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,8 +40,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, renders: bool = True, fault: Fault | None = None) -> None:
-        self.renders, self.fault = renders, fault
+    def __init__(
+        self, renders: bool = True, fault: Fault | None = None, model: str = "phrasebook"
+    ) -> None:
+        self.renders, self.fault, self.model = renders, fault, model
         self.asked = list[tuple[str, Any]]()
         self.keys = list[str | None]()
         self.counting = threading.Lock()
@@ -55,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
-        self.answer({"data": [{"id": "phrasebook"}]})
+        self.answer({"data": [{"id": self.server.model}]})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -280,6 +287,27 @@ def test_jobs_are_as_many_requests_at_a_time(
     assert len(list((tmp_path / "out").glob("*.txt"))) == 48
 
 
+def test_a_folder_of_results_knows_the_model_of_the_servers(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = str(EXAMPLES / "en_1.flac"), str(tmp_path)
+
+    def run(*where: str) -> tuple[int, str]:
+        return cli.main([clip, "--output-dir", out, *where]), capsys.readouterr().err
+
+    server, elsewhere, other = serve(), serve(), serve(model="another")
+    assert run("--engine-url", server.url)[0] == 0
+    status, said = run("--engine-url", elsewhere.url)  # servers may be moved
+    assert (status, "all was done before" in said) == (0, True)
+    for where in (["--engine-url", other.url], ["--model", "another"]):
+        status, said = run(*where)
+        assert status == 1
+        words = "with model 'phrasebook', and this run has model 'another': name another folder"
+        assert words in said
+        assert (tmp_path / "en_1.txt").exists()
+    assert run("--model", "phrasebook")[0] == 0  # the same, by its name
+
+
 def test_the_key_comes_from_the_environment(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,6 +442,177 @@ def test_nothing_waits_longer_than_the_timeout(serve: Callable[..., Server], fau
     engine = RemoteEngine([serve(fault=fault).url], timeout=0.5)
     with pytest.raises(EngineError, match=r"0\.5 s"):
         engine.generate(Request(clips(3), AUTO))
+
+
+def test_who_gives_up_waits_for_no_server(serve: Callable[..., Server]) -> None:
+    silent = threading.Event()
+
+    def sits(handler: Handler) -> bool:
+        silent.set()
+        return hanging(handler)
+
+    engine = RemoteEngine([serve(fault=sits).url], in_flight=2)
+    began = time.monotonic()
+    answers = engine.generate(Request(clips(4), EN_JA, cancelled=silent.is_set))
+    assert time.monotonic() - began < 2
+    assert [(x.text, x.flags) for x in answers] == [("", {Flag.TRUNCATED})] * 4
+    engine._pool.shutdown(wait=True)  # no thread still sits there
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_on_a_server_that_sits(serve: Callable[..., Server]) -> None:
+    server = serve(fault=hanging)
+    command = [sys.executable, "inference.py", str(EXAMPLES / "en_1.flac")]
+    process = subprocess.Popen(
+        [*command, "--engine-url", server.url],
+        cwd=EXAMPLES.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not server.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert time.monotonic() - began < 2
+    assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
+
+
+def test_one_error_does_not_change_the_prompt(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    once = iter([404])
+    server = serve(fault=lambda handler: refusal(404)(handler) if next(once, None) else False)
+    engine = RemoteEngine([server.url], in_flight=1)
+    with pytest.raises(EngineError, match="404"):
+        engine.generate(Request(clips(1), EN_JA))
+    assert engine.generate(Request(clips(1), EN_JA))[0].text == "8000個"
+    assert set(server.paths()) == {"/v1/chat/completions"}
+    assert caplog.text == ""
+
+
+def test_a_template_that_comes_later_is_found(
+    serve: Callable[..., Server],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = serve(renders=False)
+    engine = RemoteEngine([server.url], in_flight=1)
+    (answer,) = engine.generate(Request(clips(1), EN_JA))
+    assert math.isnan(answer.mean_logprob)  # this route tells none
+    assert answer.flags == frozenset()
+    assert "confidence unknown" in engine.description
+    assert caplog.text.count("--chat-template deploy/chat_template.jinja") == 1
+    server.renders = True
+    assert engine.generate(Request(clips(1), EN_JA))[0].text == "訳"
+    monkeypatch.setattr(engine, "_ask_again", 0.0)  # ten minutes later
+    assert engine.generate(Request(clips(1), EN_JA))[0].text == "8000個"
+    assert "prompt of the training" in engine.description
+
+
+# Proxies and certificates
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense://x"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_does_not_stand_before_this_machine(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, name: str, proxy: str
+) -> None:
+    no_proxy.setenv(name.lower(), proxy)
+    engine = RemoteEngine([serve().url])
+    assert engine.generate(Request(clips(1), AUTO))[0].text == "8000個"
+
+
+@pytest.mark.parametrize(
+    ("host", "through"),
+    [
+        ("10.1.2.3", False),
+        ("192.168.7.1", False),
+        ("[::1]", False),
+        ("vllm", False),
+        ("vllm.speech.svc.cluster.local", False),
+        ("gpu.company.example", False),  # in NO_PROXY
+        ("vllm.example.org", True),
+        ("8.8.8.8", True),
+    ],
+)
+def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, through: bool) -> None:
+    no_proxy.setenv("all_proxy", "proxy.example:3128")
+    no_proxy.setenv("no_proxy", "company.example")
+    server = remote._server(f"http://{host}:8000/v1", {})
+    assert server.proxy == ("http://proxy.example:3128" if through else "")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://me:secret@127.0.0.1:9", "through the proxy http://127.0.0.1:9 "),
+        ("socks5://127.0.0.1:9", "proxy socks5://127.0.0.1:9 cannot be used"),
+        ("nonsense://x", "proxy nonsense://x cannot be used"),
+    ],
+)
+def test_an_error_of_a_proxy_names_it(no_proxy: pytest.MonkeyPatch, proxy: str, words: str) -> None:
+    no_proxy.setenv("http_proxy", proxy)
+    with pytest.raises(EngineError) as caught:
+        RemoteEngine(["http://vllm.example.org/v1"])
+    assert words in str(caught.value)
+    assert "http://vllm.example.org/v1" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_an_answer_of_a_proxy_names_it(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, status: int
+) -> None:
+    server = serve(fault=refusal(status))
+    address = server.url.removesuffix("/v1")
+    no_proxy.setenv("http_proxy", address)
+    engine = RemoteEngine(["http://vllm.example.org/v1"], model="m")
+    with pytest.raises(EngineError, match=f"(?i)the proxy {address}"):
+        engine.generate(Request(clips(1), AUTO))
+
+
+def test_a_certificate_of_ones_own_is_named_in_the_environment(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run(
+        [*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+    )
+    server = serve()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url.replace("http:", "https:")
+    no_proxy.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(EngineError, match=r"signed by nobody .* in SSL_CERT_FILE"):
+        RemoteEngine([url])
+    no_proxy.setenv("SSL_CERT_FILE", str(certificate))
+    stop = threading.Event()
+    engine = RemoteEngine([url])
+    assert engine.generate(Request(clips(1), AUTO))[0].text == "8000個"
+    server.fault = lambda handler: stop.set() or hanging(handler)  # type: ignore[func-returns-value]
+    began = time.monotonic()
+    engine.generate(Request(clips(1), AUTO, cancelled=stop.is_set))
+    assert time.monotonic() - began < 2
+    no_proxy.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(EngineError, match=r"missing\.pem cannot be read"):
+        RemoteEngine([url])
 
 
 @pytest.mark.parametrize(

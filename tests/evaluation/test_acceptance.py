@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evaluation.acceptance import inspect_files, main
-from evaluation.acceptance_page import Check, Findings, Outputs, checks, chrf, page
-from evaluation.invented import DATA
+from evaluation.acceptance import Examination, inspect_files, main
+from evaluation.acceptance_checks import Findings, Outputs, checks, judged, naming
+from evaluation.acceptance_data import bundled
+from evaluation.acceptance_page import page
+from evaluation.invented import DATA, Outcome
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.manifest import Sample
-from speech_translation.types import Direction, Hypothesis, Language
+from speech_translation.types import (
+    Direction,
+    Flag,
+    Flags,
+    Hypothesis,
+    Segment,
+    Translation,
+)
 from training import data
 from training.sft import Recipe, fine_tune
-
-ENGLISH = Sample(Path(), "駅はどこですか？", Language.JAPANESE, Language.ENGLISH, "Where is it?")
-JAPANESE = Sample(Path(), "My mother cooks.", Language.ENGLISH, Language.JAPANESE, "母は作ります。")
 
 
 def verdicts(text: str) -> dict[str, str]:
@@ -40,14 +48,14 @@ def test_the_embedded_checkpoint_is_accepted(
     assert capsys.readouterr().out == text + "\n"
     assert "**The app's defaults are the right ones.**" in text
     assert set(verdicts(text).values()) == {"right"}
-    assert "| EN->JA | nothing | Japanese 6, neither 5 | 0 | 6 | 5 |" in text
-    assert "| JA->EN | nothing | English 5 | 5 | 0 | 0 |" in text
-    for way in ("windowed (default)", "full", "sentence (default)", "pause", "whole",
-                "float32 (default)", "int8", "bfloat16"):  # fmt: skip
-        assert re.search(
-            rf"^\| {re.escape(way)} \| \d+, \d+ s \| \d+ of \d+ \|", text, re.MULTILINE
-        )
+    assert "It names the language to be written." in text
+    assert re.search(r"^\| Japanese \| language English \| 10 \|", text, re.MULTILINE)
+    for way in ("float32 (default)", "int8", "bfloat16", "windowed (default)", "full",
+                "sentence (default)", "pause", "whole"):  # fmt: skip
+        assert re.search(rf"^\| {re.escape(way)} \| \d+, \d+ s \|", text, re.MULTILINE), way
     assert "| silence | nothing (low_confidence, no_speech) |" in text
+    assert "Not measured" not in text
+    assert str(Path.home()) not in text
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +93,12 @@ def mistagging(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_that_names_the_language_spoken_is_not(
     mistagging: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--model", str(mistagging), "--device", "cpu", "--each", "2"]) == 1
+    assert main(["--model", str(mistagging), "--device", "cpu", "--each", "8"]) == 1
     text = capsys.readouterr().out
     assert verdicts(text)["auto"] == "wrong"
-    assert "It names the language spoken: begin with `SPEECH_DIRECTION=en2ja`" in text
+    assert "It names the language spoken. Give `--direction`" in text
     assert "**The app's defaults are not the right ones: " in text
-    # What it writes is a translation, whatever it names.
-    assert re.search(r"^\| JA->EN \| nothing \| Japanese 3 \| 3 \| 0 \| 0 \|", text, re.MULTILINE)
+    assert re.search(r"^\| Japanese \| language Japanese \| 8 \|", text, re.MULTILINE)
 
 
 def test_a_checkpoint_that_does_not_load_has_a_page_too(
@@ -113,6 +120,17 @@ def test_a_model_that_is_nowhere_is_said_in_a_sentence(capsys: pytest.CaptureFix
     assert "There is no model folder /no/such/model" in capsys.readouterr().out
 
 
+def test_a_model_without_its_weights_has_its_files_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(PHRASEBOOK_FOLDER, tmp_path / "model")
+    for name in ("model.safetensors", "chat_template.jinja"):
+        (tmp_path / "model" / name).unlink()
+    assert main(["--model", str(tmp_path / "model"), "--device", "cpu"]) == 1
+    text = capsys.readouterr().out
+    assert "Absent, and needed: chat_template.jinja, model.safetensors." in text
+
+
 def test_files_of_either_tokenizer_will_do(tmp_path: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).touch()
@@ -122,80 +140,176 @@ def test_files_of_either_tokenizer_will_do(tmp_path: Path) -> None:
         "tokenizer_config.json": False,
         "vocab.json": True,
         "merges.txt": True,
+        "chat_template.jinja": False,
         "model.safetensors": False,
         "generation_config.json": False,
     }
 
 
-def findings() -> Findings:
-    """A checkpoint without any fault, on one clip of each direction."""
-    clips = [ENGLISH, JAPANESE]
-    right = Outputs([clip.text for clip in clips], audio=4, seconds=2, tokens=20)
-    said = [Hypothesis(clip.text, clip.direction) for clip in clips]
-    return Findings(
+def clips() -> list[Sample]:
+    """Real clips of both directions."""
+    return bundled(8)[0]
+
+
+Way = Callable[[Sample], str]
+CLIPS = clips()
+
+
+def outputs(text_of: Way, *flags: Flag) -> Outputs:
+    """What a model would write whose texts are those of `text_of`."""
+    return Outputs(
+        CLIPS,
+        [
+            Translation(
+                [Segment(0, 1, text_of(x), x.direction, Flags(flags))], x.direction, 1.0, 1.0
+            )
+            for x in CLIPS
+        ],
+    )
+
+
+def reference(clip: Sample) -> str:
+    return clip.text
+
+
+def findings(**change: Any) -> Findings:
+    """A checkpoint without any fault, but for what is changed."""
+    right = outputs(reference)
+    found = Findings(
         "some/model",
         engine="some/model on cpu in float32",
         precision="float32",
-        clips=clips,
-        beyond=clips,
-        long=clips,
-        forced=right,
-        named=said,
-        spoken=said,
+        usual="float32",
+        clips=CLIPS,
+        precisions={"float32": right, "int8": right},
+        spoken=outputs(lambda clip: clip.transcript),
+        automatic=right,
+        tags=[Hypothesis("", x.direction, tag=f"language {x.target}") for x in CLIPS],
         attention={"windowed": right, "full": right},
         segments={"sentence": right, "pause": right, "whole": right},
-        precisions={"float32": right, "int8": "There is no int8 here."},
+        sounds={"silence": Outcome(1, 60.0)},
     )
+    return replace(found, **change)
 
 
 def wrong(found: Findings) -> list[str]:
     return [check.name for check in checks(found) if not check.right]
 
 
+def forced(text_of: Way, *flags: Flag) -> dict[str, Outputs]:
+    result = outputs(text_of, *flags)
+    return {"float32": result, "int8": result}
+
+
 def test_nothing_is_wrong_with_a_right_checkpoint() -> None:
     assert wrong(findings()) == []
 
 
-BAD = Outputs(["駅です。", "Mother."], audio=4, seconds=2, tokens=20)
+def only(direction: Direction, text: str) -> Way:
+    """The references, but for clips of one direction."""
+    return lambda clip: text if clip.direction is direction else clip.text
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("text_of", "expected"),
     [
-        ({"forced": Outputs(["Where is it?", JAPANESE.text])}, ["`en2ja`"]),
-        ({"forced": Outputs([ENGLISH.text, ""])}, ["`ja2en`"]),
-        ({"named": [Hypothesis("", Direction.AUTO)] * 2}, ["`auto`"]),
-        ({"named": [Hypothesis("", Direction.EN_JA)] * 2}, ["`auto`"]),
-        ({"attention": {"windowed": BAD, "full": findings().forced}}, ["Attention"]),
-        ({"attention": {"windowed": findings().forced, "full": BAD}}, []),
-        ({"segments": {"sentence": BAD, "whole": findings().forced}}, ["Segments"]),
-        ({"precisions": {"float32": BAD, "int8": findings().forced}}, ["Precision"]),
+        (only(Direction.EN_JA, "はい、そうです。"), ["`en2ja`"]),  # fits everything, says nothing
+        (only(Direction.JA_EN, "Yes, it is."), ["`ja2en`"]),
+        (only(Direction.JA_EN, "!!!!!!!!"), ["`ja2en`"]),
+        (only(Direction.EN_JA, "アンドソーマイフェローアメリカンズ"), ["`en2ja`"]),
+        (only(Direction.EN_JA, ""), ["`en2ja`"]),
+        (lambda clip: clip.transcript, ["`en2ja`", "`ja2en`"]),  # it only transcribes
     ],
 )
-def test_each_default_has_its_fault(change: dict[str, object], expected: list[str]) -> None:
-    assert wrong(replace(findings(), **change)) == expected
+def test_what_does_not_translate_is_no_translation(text_of: Way, expected: list[str]) -> None:
+    result = forced(text_of)
+    same = dict.fromkeys(("windowed", "full", "sentence"), result["float32"])
+    found = findings(precisions=result, automatic=result["float32"], attention=same, segments=same)
+    assert wrong(found) == expected
 
 
-def test_chrf_is_the_mean_of_both_directions() -> None:
-    clips = [ENGLISH, JAPANESE, JAPANESE]
-    assert chrf([clip.text for clip in clips], clips) == 100
-    assert chrf([ENGLISH.text, "", ""], clips) == 50
+def test_a_loop_is_no_translation_and_an_unsure_text_is_not_judged() -> None:
+    loops = forced(reference, Flag.REPEATED)
+    assert wrong(findings(precisions=loops, automatic=loops["float32"])) == ["`en2ja`", "`ja2en`"]
+    unsure = outputs(reference, Flag.LOW_CONFIDENCE)
+    assert judged(unsure, Direction.EN_JA) == (0, 0, 8)
+
+
+@pytest.mark.parametrize("direction", [Direction.EN_JA, Direction.JA_EN])
+def test_a_choice_that_fails_in_one_direction_is_wrong(direction: Direction) -> None:
+    assert wrong(findings(automatic=outputs(only(direction, "")))) == ["`auto`"]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (lambda x: x.direction, "It names the language to be written."),
+        (lambda x: Direction.to(x.source), "It names the language spoken."),
+        (lambda _: Direction.JA_EN, "It names English whatever is spoken."),
+        (lambda _: Direction.AUTO, "It does not name English or Japanese for enough clips"),
+    ],
+)
+def test_tags_are_told_apart(named: Callable[[Sample], Direction], said: str) -> None:
+    assert said in naming(findings(tags=[Hypothesis("", named(x)) for x in CLIPS]))
+
+
+def test_a_better_way_is_found_and_one_lucky_sentence_is_not() -> None:
+    def worse(clip: Sample) -> str:
+        return clip.text[: len(clip.text) // 2]
+
+    right, bad = outputs(reference), outputs(worse)
+    for name, way, default, other in (
+        ("Attention", "attention", "windowed", "full"),
+        ("Segments", "segments", "sentence", "whole"),
+        ("Precision", "precisions", "float32", "int8"),
+    ):
+        found = findings(**{way: {default: bad, other: right}})
+        assert [x.name for x in checks(found) if not x.right and x.name[0] != "`"] == [name]
+        assert wrong(findings(**{way: {default: right, other: bad}})) == []
+    lucky = outputs(lambda clip: worse(clip) if clip is CLIPS[0] else clip.text)
+    assert wrong(findings(attention={"windowed": lucky, "full": right})) == []
+
+
+def test_invented_text_is_wrong_and_so_is_silence_that_nobody_measured() -> None:
+    invented = {"noise": Outcome(1, 60.0, invented=1)}
+    for change in ({"sounds": invented}, {"sounds": {}}):
+        assert wrong(findings(**change)) == ["Silence and noise"]
+
+
+def test_a_default_that_failed_is_named_beside_what_works() -> None:
+    found = findings(
+        precision="bfloat16", failed={"bfloat16": "It | needs\n6 GB, see /secret @all."}
+    )
+    (check,) = [check for check in checks(found) if not check.right]
+    assert check.why == "bfloat16 was not measured. float32, int8 can be used."
+    assert r"| bfloat16 | It \| needs 6 GB, see /secret &#64;all. |" in page(found, [check])
+
+
+def test_the_page_has_no_folders_of_the_machine(tmp_path: Path) -> None:
+    found = findings(folder=str(tmp_path), failed={"full": f"{tmp_path}/x, {Path.home()}/y"})
+    assert "| full | FOLDER/x, FOLDER/y |" in page(found, checks(found))
+
+
+def test_one_stage_that_fails_or_is_interrupted_costs_no_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("no template")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Examination, "_tags", broken)
+    monkeypatch.setattr(Examination, "_automatic", interrupted)
+    monkeypatch.setattr(Examination, "_spoken", broken)
+    assert main(["--model", "phrasebook", "--device", "cpu", "--each", "2"]) == 1
+    text = capsys.readouterr().out
+    assert "| the language spoken | ValueError: no template |" in text
+    for name in ("auto", "tags", "whole segments", "sounds", "int8", "full attention"):
+        assert f"| {name} | Interrupted. |" in text
+    assert re.search(r"^\| float32 \(default\) \| 4, ", text, re.MULTILINE)
 
 
 def test_what_the_model_writes_does_not_format_the_page() -> None:
-    clip = replace(ENGLISH, audio=DATA / "human_en_2.flac")
-    said = Outputs(["| a <b> *c*"], audio=4, seconds=2, tokens=20)
-    found = replace(
-        findings(),
-        clips=[clip],
-        forced=said,
-        named=[Hypothesis("", Direction.AUTO)],
-        spoken=[Hypothesis("", Direction.AUTO)],
-        beyond=[clip],
-        attention={"windowed": said},
-        long=[clip],
-        segments={"sentence": said},
-        precisions={"float32": said},
-    )
-    text = page(found, [Check("all", True, "")])
-    assert r"| \| a \<b\> \*c\* |" in text
+    found = findings(precisions=forced(lambda _: "| a <b> *c*"))
+    assert r"| \| a \<b\> \*c\* |" in page(found, checks(found))

@@ -467,6 +467,8 @@ def test_an_index_that_claims_millions_of_packets_takes_no_memory() -> None:
         import resource
         from test_audio import RATE, encoded, load_audio, voice
         from speech_translation.errors import AudioError
+        from speech_translation.process import own_process
+        own_process()
         film = bytearray(encoded("mp4", "aac", voice(), RATE))
         load_audio(bytes(film))
         many = (50_000_000).to_bytes(4, "big")

@@ -238,16 +238,78 @@ def test_a_model_that_cannot_be_had(capsys: pytest.CaptureFixture[str], tmp_path
     assert status == 0
 
 
-def test_text_that_the_terminal_does_not_have_is_said(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
+def test_what_the_terminal_does_not_have_costs_characters_and_not_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     printed = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "latin-1"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding))
     status, _, err = run(capsys, EXAMPLES / "en_1.flac", EXAMPLES / "ja_1.flac", "--quiet")
     assert status == 1
     (line,) = err.splitlines()
-    assert line.startswith(f"error: The text of {EXAMPLES / 'en_1.flac'} cannot be printed in la")
-    assert printed.getvalue().decode() == f"{EXAMPLES / 'ja_1.flac'}: {reference('ja_1')}\n"
+    assert line.startswith(f"error: The text of {EXAMPLES / 'en_1.flac'} has characters that ")
+    assert encoding in line
+    first, second = printed.getvalue().decode(encoding).splitlines()
+    assert first == f"{EXAMPLES / 'en_1.flac'}: {'?' * len(reference('en_1'))}"
+    assert second == f"{EXAMPLES / 'ja_1.flac'}: {reference('ja_1')}"
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        status, _, err = run(capsys, EXAMPLES / "en_1.flac", EXAMPLES / "ja_1.flac", "--quiet")
+    assert (status, err) == (141, "")
+
+
+def test_a_list_without_a_recording_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, no_model: None
+) -> None:
+    empty = tmp_path / "empty.list"
+    empty.write_text("\n")
+    for more in ([], ["--output-dir", tmp_path / "out"]):
+        status, out, err = run(capsys, empty, "--quiet", *more)
+        assert (status, out) == (1, "")
+        assert err == f"error: The list {empty} names no recording: it has one path on each line.\n"
+
+
+def test_a_wrong_direction_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    clip = EXAMPLES / "ja_1.flac"
+    wrong = (
+        f"{clip}: the speech sounds Japanese, and the direction was en2ja: use --direction ja2en"
+    )
+    assert wrong in run(capsys, clip, "--direction", "en2ja")[2]
+    assert "sounds" not in run(capsys, clip, "--direction", "ja2en")[2]
+    assert "sounds" not in run(capsys, clip, "--direction", "en2ja", "--quiet")[2]
+    several = run_into(capsys, tmp_path, clip, "--direction", "en2ja", "--jobs", "2")[1]
+    assert any(line.startswith(wrong) for line in several)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_flags_are_told_counted_and_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, jobs: str
+) -> None:
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(48_000), 16_000)
+    command = (silence, EXAMPLES / "ja_1.flac", "--jobs", jobs)
+    status, said = run_into(capsys, tmp_path / "out", *command)
+    assert status == 0
+    assert f"{silence}: no speech found" in said
+    assert re.match(r"2 files done in 0:00:\d\d \(1 flagged\), 0 before, 0 failed, ", said[-1])
+    flags = {Path(entry.source).stem: entry.flags for entry in entries(tmp_path / "out")}
+    assert flags == {"silence": ["no_speech"], "ja_1": []}
+    assert results(tmp_path / "out")[Path("silence.txt")] == "\n"
+
+
+def test_many_recordings_get_one_line_of_flags_each(capsys: pytest.CaptureFixture[str]) -> None:
+    unsure = Segment(0, 1, "x", Direction.EN_JA, frozenset({Flag.TOO_SHORT, Flag.REPEATED}))
+    sure = Segment(1, 2, "x", Direction.EN_JA)
+    remark(Translation([unsure, sure], Direction.AUTO, 2.0), "a.wav", Direction.AUTO, brief=True)
+    remark(Translation([sure], Direction.AUTO, 2.0), "b.wav", Direction.AUTO, brief=True)
+    assert capsys.readouterr().err == "a.wav: repeated, too short (1 of 2 segments)\n"
 
 
 def test_a_name_that_cannot_be_printed_spoils_no_line(
@@ -507,6 +569,18 @@ def test_a_second_ctrl_c_acts_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), loading.at_once():
         loading(signal.SIGINT, None)  # a model takes an hour to fetch
     assert loading.status == 130
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_modules_are_imported_is_quiet() -> None:
+    command = [sys.executable, "-X", "importtime", "inference.py", "nothing.wav", *OFFLINE]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert any("numpy" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(60) == 130
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The pipeline on a scripted engine; test_end_to_end.py runs it on the real one."""
 
+import io
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 from clips import PEOPLE
 
 from speech_translation.audio import load_audio
-from speech_translation.engine import Request
+from speech_translation.captions import render
+from speech_translation.engine import Request, load_engine
+from speech_translation.errors import AudioError
+from speech_translation.live import LiveTranslator
 from speech_translation.segments import find_segments
 from speech_translation.translate import Memory, Session, batches, iter_translate, translate
 from speech_translation.types import Direction, Flag, Hypothesis, Segment, Span
@@ -252,3 +257,54 @@ def test_progress_and_growing_text_are_told(three_utterances: np.ndarray) -> Non
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
     assert [text for _, text in grown] == ["駅です。"] * 3
     assert len({span for span, _ in grown}) == 3
+
+
+# What a caller may say
+
+
+def test_a_direction_may_be_given_by_its_value(three_utterances: np.ndarray) -> None:
+    engine = ScriptedEngine([SURE] * 6)
+    assert translate(three_utterances, engine, "en2ja").direction is Direction.EN_JA
+    assert len(list(iter_translate(three_utterances, engine, "en2ja"))) == 3
+    assert {call["direction"] for call in engine.calls} == {Direction.EN_JA}
+    assert LiveTranslator(engine, "en2ja").translation().direction is Direction.EN_JA
+
+
+SECOND = np.zeros(16_000, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "call"),
+    [
+        (ValueError, "no direction 'fr2de': use en2ja", lambda e: translate(SECOND, e, "fr2de")),
+        (ValueError, "no direction 'None'", lambda e: translate(SECOND, e, None)),
+        (ValueError, "no direction 'ja': use", lambda e: list(iter_translate(SECOND, e, "ja"))),
+        (ValueError, "no direction 'fr'", lambda e: LiveTranslator(e, "fr")),
+        (TypeError, "a path, .* not tuple", lambda e: translate((SECOND, 16_000), e)),
+        (TypeError, "a path, .* not list", lambda e: translate([0.0], e)),
+        (TypeError, "a path, .* not int", lambda e: list(iter_translate(5, e))),
+        (TypeError, "in binary mode", lambda e: translate(io.StringIO("text"), e)),
+        (
+            ValueError,
+            r"mono .* of shape \(8000, 2\)",
+            lambda e: translate(SECOND.reshape(-1, 2), e),
+        ),
+        (ValueError, r"in \[-1, 1\] .* not int16", lambda e: translate(SECOND.astype("i2"), e)),
+        (AudioError, "not numbers", lambda e: translate(SECOND + np.nan, e)),
+        (TypeError, "no option 'contxt': use context", lambda e: translate(SECOND, e, contxt="")),
+        (TypeError, "not 'pause'", lambda e: translate(SECOND, e, policy="pause")),
+        (TypeError, "load_engine returns", lambda e: translate(SECOND, "phrasebook")),
+        (TypeError, "load_engine returns", lambda e: LiveTranslator("phrasebook")),
+        (TypeError, "not a list", lambda e: LiveTranslator(e).push([0, 0], 16_000)),
+        (ValueError, "Hz and above 0", lambda e: LiveTranslator(e).push(SECOND, 0)),
+        (ValueError, "not uint8", lambda e: LiveTranslator(e).push(SECOND.astype("u1"), 16_000)),
+        (ValueError, "choose from txt", lambda e: render(translate(SECOND, e), "doc")),
+        (TypeError, "name or the path", lambda e: load_engine(None)),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    kind: type[Exception], words: str, call: Callable[[Any], object]
+) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        call(ScriptedEngine([]))
+    assert "\n" not in str(caught.value)

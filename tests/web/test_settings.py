@@ -5,9 +5,11 @@ import pytest
 
 from app import build_page
 from speech_translation.engine import PHRASEBOOK
+from speech_translation.engine.batching import SharedEngine
 from speech_translation.types import Direction
 from web.gradio_patches import Admission
 from web.loading import Loading
+from web.server import _load
 from web.service import Service
 from web.settings import Settings, parser
 
@@ -25,11 +27,24 @@ def test_a_variable_gives_the_default_and_an_empty_one_does_not(
     assert read("--port", "9000").port == 9000
 
 
+def test_what_is_on_or_off_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (read().share, read("--share").share, read("--open").open) == (False, True, True)
+    monkeypatch.setenv("SPEECH_SHARE", "1")
+    monkeypatch.setenv("SPEECH_OPEN", "no")
+    assert (read().share, read().open) == (True, False)
+    assert read("--share=no").share is False
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
         ("SPEECH_PORT", "abc", "'abc' is not a whole number (the option, or SPEECH_PORT)"),
         ("SPEECH_MAX_SECONDS", "1h", "'1h' is not a number (the option, or SPEECH_MAX_SECONDS)"),
+        ("SPEECH_MAX_SECONDS", "nan", "'nan' is not above 0 (the option, or SPEECH_MAX_SECONDS)"),
+        ("SPEECH_QUEUE_SIZE", "-1", "'-1' is not above 0 (the option, or SPEECH_QUEUE_SIZE)"),
+        ("SPEECH_LIVE_TALKS", "0", "'0' is not above 0 (the option, or SPEECH_LIVE_TALKS)"),
+        ("SPEECH_MAX_MEGABYTES", "0", "'0' is not above 0"),
+        ("SPEECH_SHARE", "maybe", "'maybe' is neither yes nor no (the option, or SPEECH_SHARE)"),
         ("SPEECH_DIRECTION", "fr2de", "no direction 'fr2de': use en2ja, ja2en, auto"),
     ],
 )
@@ -65,3 +80,11 @@ def test_the_page_begins_with_what_is_known_to_work(settings: Settings, first: D
         block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Radio)
     }
     assert shown == {"direction": first.value, "live-direction": first.value}
+
+
+def test_a_space_computes_in_the_precision_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEECH_PRECISION", "int8")
+    engine = _load(read("--model", PHRASEBOOK, "--device", "cpu"))
+    assert isinstance(engine, SharedEngine)
+    engine.close()
+    assert engine.description == "phrasebook on cpu in int8"

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from clips import EXAMPLES, clip, two_languages
+from clips import EXAMPLES, clip, reference, two_languages
 
 from speech_translation.engine import Engine, load_engine
 from speech_translation.segments import POLICIES, Utterance
@@ -24,7 +24,10 @@ from speech_translation.translate import Memory
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Language, Span
 from web import streaming, zerogpu
 from web.answers import Answers, question
+from web.loading import Loading
 from web.quota import WORKER, explained
+from web.service import Service
+from web.settings import Settings
 from web.streaming import Update
 from web.zerogpu import Batch, gpu_seconds, on_gpu
 
@@ -234,6 +237,33 @@ def test_a_refusal_says_what_is_left_and_what_to_do(
 ) -> None:
     assert re.search(english, explained(title, message, Language.ENGLISH))
     assert re.search(japanese, explained(title, message, Language.JAPANESE))
+
+
+def test_a_program_whose_quota_ends_on_the_way_gets_a_part_as_segments_and_never_as_a_text(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[Batch]()
+
+    def lent(batch: Batch) -> Any:
+        calls.append(batch)
+        if len(calls) % 2 == 0:
+            raise gr.Error(SPENT.format("free ZeroGPU", "0:10:00"), title=QUOTA)
+        return on_gpu(batch)
+
+    monkeypatch.setattr(zerogpu, "ACTIVE", True)
+    monkeypatch.setattr(zerogpu, "lent", lent)
+    loading = Loading(lambda: engine, "phrasebook")
+    loading.run()
+    service = Service(Settings(), loading)
+    asked = (str(EXAMPLES / "en_two_sentences.flac"), "en2ja", "", None, "pause")
+    part = service.finished(*asked)
+    assert part.translation is not None
+    assert len(part.translation.segments) == 1
+    assert reference("en_two_sentences").startswith(part.text)
+    assert "4 s are left" in part.missing
+    with pytest.raises(gr.Error, match=r"4 s are left.* by /translate_segments only"):
+        service.translate(*asked)
+    assert len(calls) == 4
 
 
 def test_a_copy_of_an_example_clip_is_known_by_its_content(tmp_path: Any) -> None:

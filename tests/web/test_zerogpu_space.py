@@ -292,15 +292,29 @@ def test_who_has_no_quota_is_told_what_to_do(
     assert lender.api.released == []
 
 
-def test_a_program_is_told_when_the_quota_ends_on_the_way(
-    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray
+@pytest.mark.parametrize("endpoint", ["/translate", "/captions"])
+def test_a_program_that_wants_a_text_is_told_when_the_quota_ends_on_the_way(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray, endpoint: str
 ) -> None:
     lender.api.answers += [None, Refused(4, 600)]
-    with pytest.raises(AppError, match="and 4 s are left"):
+    with pytest.raises(AppError, match=r"and 4 s are left.* returned by /translate_segments only"):
         visitor(lender, "x").predict(
-            recording(tmp_path, long), "en2ja", segments="pause", api_name="/translate"
+            recording(tmp_path, long), "en2ja", segments="pause", api_name=endpoint
         )
     assert len(lender.api.asked) == 2
+
+
+def test_a_program_that_wants_segments_keeps_what_was_finished_when_the_quota_ends(
+    lender: OnZeroGpu, tmp_path: Path, long: np.ndarray, whole: str
+) -> None:
+    lender.api.answers += [None, Refused(4, 600)]
+    data = visitor(lender, "x").predict(
+        recording(tmp_path, long), "en2ja", api_name="/translate_segments"
+    )
+    assert whole.startswith(data["text"])
+    assert len(whole) / 4 < len(data["text"]) < len(whole) / 2
+    assert data["segments"][-1]["end"] < data["duration"] / 2
+    assert "and 4 s are left" in data["missing"]
 
 
 # The page's own events, as its script sends them.

@@ -6,6 +6,8 @@ model's own language tag shows the mistake. It is asked about one short stretch 
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +15,15 @@ import numpy as np
 from speech_translation.engine import Engine, Request
 from speech_translation.languages import SWITCH, Vote
 from speech_translation.segments import cut
-from speech_translation.types import SAMPLE_RATE, Direction, Span
+from speech_translation.types import SAMPLE_RATE, Direction, Segment, Span
+
+_log = logging.getLogger(__name__)
+
+
+def regions(segment: Segment) -> tuple[Span, ...]:
+    """Where somebody speaks in a segment."""
+    found = segment.regions or ((segment.start, segment.end),)
+    return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in found)
 
 
 def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
@@ -28,9 +38,20 @@ def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarra
 
 
 def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Direction | None:
-    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`."""
+    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`.
+
+    None too where the model fails: the visitor has a result by now, which must not be lost for an
+    offer.
+    """
     seconds = len(stretch) / SAMPLE_RATE
-    for heard in engine.generate(Request([stretch], only_direction=True)):
+    try:
+        answer = engine.generate(Request([stretch], only_direction=True))
+    except Exception as error:
+        # Where and what, without the message: that may quote the visitor.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        _log.warning("No other direction could be asked for.\n%s%s", place, type(error).__name__)
+        return None
+    for heard in answer:
         vote = Vote(heard.direction, heard.mean_logprob, seconds)
         if heard.direction is not asked and vote.evidence > SWITCH:
             return heard.direction
