@@ -10,7 +10,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := $(VENV)/bin
 
-.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs segmentation speed load fuzz phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs segmentation speed gpu gpu-wheels load fuzz phrasebook phrasebook-eval clips clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m examples.demo
@@ -91,6 +91,23 @@ benchmark: $(VENV)/dev
 speed: $(VENV)/dev
 	$(BENCH).performance.speed --output $(RESULTS)/speed.json --document docs/speed.md
 	$(BENCH).performance.precision --layers .cache/full-size
+
+# The same on a GPU, in 8 minutes, beside qwen-asr and with CUDA graphs. The machine needs a Python with
+# a torch for its GPU, PYTHON, and no network: what else is needed comes from the folder WHEELS, which
+# `make gpu-wheels` fills on a machine with a network, for the Python GPU_PYTHON.
+WHEELS ?= .cache/gpu-wheels
+GPU_PYTHON ?= 3.12
+GPU_SITE := .cache/gpu-site
+PLATFORMS := $(foreach n,1_x86_64 2010_x86_64 2014_x86_64 _2_17_x86_64 _2_27_x86_64 _2_28_x86_64 _2_34_x86_64,--platform manylinux$(n))
+
+gpu:
+	"$(PYTHON)" -m pip install -q --no-index --no-deps --no-compile --upgrade --target $(GPU_SITE) \
+	  "$(WHEELS)"/*.whl
+	PYTHONPATH=$(GPU_SITE) PYTHONUNBUFFERED=1 timeout 450 "$(PYTHON)" -m evaluation.performance.gpu
+
+gpu-wheels: | $(BIN)/python
+	$(BIN)/python -m pip download --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+	  --implementation cp $(PLATFORMS) -d "$(WHEELS)" -r requirements-gpu.txt
 
 # A crowd of 64 for ten minutes, and hostile recordings for ten minutes; make test has short forms.
 load: $(VENV)/dev

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.engine.tokenizer import byte_level, qwen3_asr
 from speech_translation.files import replace_file
 
@@ -31,8 +32,11 @@ VOCABULARY = 151_936
 _SHARDS = 2
 
 
-def build(folder: Path = FOLDER) -> Path:
-    """Write the checkpoint, about 4.1 GB, unless `folder` has it; returns `folder`."""
+def build(folder: Path = FOLDER, device: str = "cpu") -> Path:
+    """Write the checkpoint, about 4.1 GB, unless `folder` has it; returns `folder`.
+
+    `device` makes the random numbers, which a GPU does in a second. They differ between devices.
+    """
     if (folder / "config.json").exists():
         return folder
     partial = folder.with_name(folder.name + ".partial")
@@ -40,11 +44,28 @@ def build(folder: Path = FOLDER) -> Path:
     partial.mkdir(parents=True)
     tokenizer = full_tokenizer()
     config = full_config()
-    _write_weights(config, partial)
+    _write_weights(config, partial, device)
     _write_processor(tokenizer, partial)
     config.save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+    return folder
+
+
+def build_small(folder: Path) -> Path:
+    """A checkpoint of 5 million parameters that ends no reply either, for tests of the harness.
+
+    It is the embedded one, in whose output layer the ends of a reply are never the most likely.
+    """
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    shutil.copytree(PHRASEBOOK_FOLDER, folder)
+    weights = load_file(folder / "model.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(folder, fix_mistral_regex=False)
+    for token in ("<|im_end|>", "<|endoftext|>"):
+        weights["thinker.model.embed_tokens.weight"][tokenizer.convert_tokens_to_ids(token)] = 0
+    save_file({k: v.bfloat16() for k, v in weights.items()}, folder / "model.safetensors")
     return folder
 
 
@@ -101,7 +122,7 @@ def full_config() -> Any:
     return config
 
 
-def _write_weights(config: Any, folder: Path) -> None:
+def _write_weights(config: Any, folder: Path, device: str) -> None:
     """normal(0, 0.02), the library's first weights, in bfloat16; norms as they begin."""
     import torch
     from accelerate import init_empty_weights
@@ -115,7 +136,7 @@ def _write_weights(config: Any, folder: Path) -> None:
         for name, value in model.state_dict().items()
         if name != "thinker.lm_head.weight"
     }
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     total, written, shard, number = sum(s.numel() for s in shapes.values()), 0, {}, 1
     places = dict[str, str]()
     for name, shape in shapes.items():
@@ -123,9 +144,8 @@ def _write_weights(config: Any, folder: Path) -> None:
             fill = torch.zeros if name.endswith("bias") else torch.ones
             shard[name] = fill(shape, dtype=torch.bfloat16)
         else:
-            shard[name] = torch.empty(shape, dtype=torch.bfloat16).normal_(
-                0, 0.02, generator=generator
-            )
+            values = torch.empty(shape, dtype=torch.bfloat16, device=device)
+            shard[name] = values.normal_(0, 0.02, generator=generator).cpu()
         if name.endswith("embed_tokens.weight"):
             shard[name][min(ADDED) :] = 0  # never the most likely: no reply ends early
         written += shape.numel()

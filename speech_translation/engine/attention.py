@@ -38,11 +38,14 @@ def windowed_attention(
 
     Windows of one length are computed in one call. All are equally long but for the last of each
     clip, and a GPU would wait for a call of each.
+
+    The boundaries are read in every layer. They are where the clips' lengths are, and those belong
+    on the CPU (`LocalEngine._inputs`): on a GPU each layer would wait for the one before.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    lengths = _lengths(cu_seq_lens_q)
+    lengths = cu_seq_lens_q.diff().tolist()
     alike = defaultdict[int, list[int]](list)
     for window, length in enumerate(lengths):
         alike[length].append(window)
@@ -54,19 +57,6 @@ def windowed_attention(
         for window, attended in zip(windows, torch.split(done, 1), strict=True):
             out[window] = attended
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
-
-
-def _lengths(boundaries: torch.Tensor) -> list[int]:
-    """Tokens of each window between `boundaries`, int (windows + 1,).
-
-    The encoder hands the same tensor to each of its layers. To read it waits for the GPU, so what
-    was read stays with the tensor.
-    """
-    known: list[int] | None = getattr(boundaries, "window_lengths", None)
-    if known is None:
-        known = boundaries.diff().tolist()
-        boundaries.window_lengths = known  # type: ignore[attr-defined]
-    return known
 
 
 def set_encoder_window(model: Any, windowed: bool) -> None:

@@ -40,7 +40,8 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
 
     def __init__(self, tokens: int) -> None:
         super().__init__()
-        self._tokens = tokens
+        self.tokens = tokens
+        """How many there is room for."""
         self._room: tuple[torch.Tensor, ...] = ()
 
     def update(
@@ -51,7 +52,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         batch, heads, new, size = key_states.shape
         if not self.is_initialized:
             self.lazy_initialization(key_states)
-            self._room = tuple(key_states.new_empty(batch, heads, self._tokens, size) for _ in "kv")
+            self._room = tuple(key_states.new_empty(batch, heads, self.tokens, size) for _ in "kv")
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[:, :, first : first + new] = states
         return self._hold(first + new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import traceback
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
 from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
 from speech_translation.process import owned
+
+GRAPHS = "SPEECH_CUDA_GRAPHS"
+"""The environment variable that, set to 1, lets CUDA graphs decode: docs/speed.md."""
 
 
 def load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
@@ -92,6 +96,10 @@ def _assemble(model: str, folder: Path, device: str, precision: str, windowed: b
     PromptCache(network.thinker.model)
     network.thinker.lm_head = LastPosition(network.thinker.lm_head)
     network.eval()
+    if device.startswith("cuda") and os.environ.get(GRAPHS) == "1":
+        from speech_translation.engine.graphs import StaticDecoding
+
+        StaticDecoding(network.thinker)
     return LocalEngine(asr, model, precision, batch_size=_batch_size(device, folder))
 
 

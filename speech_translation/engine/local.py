@@ -250,9 +250,8 @@ class LocalEngine:
             "input_ids": tokens["input_ids"].to(model.device),
             "attention_mask": tokens["attention_mask"].to(model.device),
             "input_features": padded.to(model.device, model.dtype),
-            "feature_attention_mask": (torch.arange(padded.shape[2]) < frames[:, None])
-            .long()
-            .to(model.device),
+            # Python reads the clips' lengths off it, many times: on a GPU each would be a wait.
+            "feature_attention_mask": (torch.arange(padded.shape[2]) < frames[:, None]).long(),
         }
 
     def _hypothesis(

@@ -1,14 +1,17 @@
 """The encoder's window, proved against a direct computation on the real encoder class."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
+from fake_card import Watch
 from qwen_asr.core.transformers_backend.configuration_qwen3_asr import Qwen3ASRAudioEncoderConfig
 from qwen_asr.core.transformers_backend.modeling_qwen3_asr import Qwen3ASRAudioEncoder
 from torch.nn import functional
 
-from speech_translation.engine.attention import WINDOWED, windowed_attention
+from speech_translation.engine.attention import WINDOWED, encode_together, windowed_attention
+from speech_translation.engine.prefix_cache import EncoderCache
 
 WINDOW = 104  # tokens in 8 s
 
@@ -97,43 +100,65 @@ def test_a_short_clip_is_one_window_and_so_unchanged(encoder: Any) -> None:
     torch.testing.assert_close(encode(encoder, True, clip), encode(encoder, False, clip))
 
 
+class Thinker:
+    """What `encode_together` looks at."""
+
+    def __init__(self, encoder: Qwen3ASRAudioEncoder) -> None:
+        self.audio_tower = EncoderCache(encoder)
+        self.get_audio_features: Any = None
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_card_is_waited_for_once_and_not_in_every_layer(encoder: Any, layers: int) -> None:
+    """Only for where the tokens are among the padding of the convolutions."""
+    thinker = Thinker(deepcopy(encoder))
+    tower = thinker.audio_tower.tower
+    tower.layers = torch.nn.ModuleList(deepcopy(encoder.layers[0]) for _ in range(layers))
+    tower.config._attn_implementation = WINDOWED
+    encode_together(thinker)
+    frames = torch.tensor([900, 2000, 2000])
+    lengths = (torch.arange(2000) < frames[:, None]).long()
+    tower.to("meta")
+    with Watch(selected=9 * 13 + 2 * 20 * 13) as watch, torch.inference_mode():
+        encoded = thinker.get_audio_features(torch.empty(3, 128, 2000, device="meta"), lengths)
+    assert encoded.is_meta
+    assert encoded.shape == (637, 32)
+    assert watch.waits == ["aten.index.Tensor"]
+
+
+def test_lengths_on_a_card_would_be_waited_for(encoder: Any) -> None:
+    tower = deepcopy(encoder).to("meta")
+    frames = torch.tensor([900], device="meta")
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="item"):
+        tower(torch.empty(128, 900, device="meta"), feature_lens=frames)
+
+
 def test_the_function_itself_against_a_loop() -> None:
     torch.manual_seed(1)
-    query, key, value = (torch.randn(1, 3, 10, 4) for _ in range(3))
-    boundaries = torch.tensor([0, 4, 5, 9, 10], dtype=torch.int32)
+    query, key, value = (torch.randn(1, 3, 17, 4) for _ in range(3))
+    boundaries = torch.tensor([0, 4, 9, 10, 14, 17], dtype=torch.int32)  # two are equally long
     out, _ = windowed_attention(
         torch.nn.Identity(), query, key, value, scaling=0.5, cu_seq_lens_q=boundaries
     )
-    for first, last in ((0, 4), (4, 5), (5, 9), (9, 10)):
+    for first, last in ((0, 4), (4, 9), (9, 10), (10, 14), (14, 17)):
         for head in range(3):
             weights = query[0, head, first:last] @ key[0, head, first:last].T * 0.5
             expected = weights.softmax(-1) @ value[0, head, first:last]
             torch.testing.assert_close(out[0, first:last, head], expected)
 
 
-def test_a_gpu_is_waited_for_once_and_gets_few_calls(
-    encoder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The boundaries are read once for all layers, and windows of one length are one call."""
-    read, called = list[int](), list[int]()
-    real_diff, real_attention = torch.Tensor.diff, functional.scaled_dot_product_attention
-
-    def diff(boundaries: torch.Tensor) -> torch.Tensor:
-        read.append(len(boundaries))
-        return real_diff(boundaries)
+def test_windows_of_one_length_are_one_call(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    called, real = list[int](), functional.scaled_dot_product_attention
 
     def attention(query: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
         called.append(len(query))
-        return real_attention(query, *others, **options)
+        return real(query, *others, **options)
 
     clips = [torch.randn(128, frames) for frames in (2000, 1600, 800)]
     expected = encode(encoder, True, *clips)
-    monkeypatch.setattr(torch.Tensor, "diff", diff)
     monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
     assert torch.equal(encode(encoder, True, *clips), expected)
-    layers = len(encoder.layers)
-    assert read == [7]  # two whole windows and a half, two, and one
-    assert called == [5, 1] * layers
+    assert called == [5, 1] * len(encoder.layers)  # two whole windows and a half, two, and one
 
 
 @pytest.mark.parametrize("before", ["sdpa", "eager", "flash_attention_2"])

@@ -16,6 +16,7 @@ import pytest
 import scripts
 import torch
 from clips import ROOT
+from fake_card import cpu_for_card
 from qwen_asr import Qwen3ASRModel
 from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
 from safetensors.torch import load_file, save_file
@@ -52,16 +53,7 @@ def copy(tiny: Path, tmp_path: Path) -> Copy:
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A CUDA card, whose place the CPU takes; the options with which models are put on it."""
-    asked = list[dict[str, Any]]()
-    real: Any = PreTrainedModel.from_pretrained
-
-    def from_pretrained(cls: Any, *arguments: Any, **options: Any) -> Any:
-        asked.append(options)
-        return real.__func__(cls, *arguments, **(options | {"device_map": None}))
-
-    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(from_pretrained))
-    monkeypatch.setattr(loading, "choose_device", lambda _: "cuda:0")
-    return asked
+    return cpu_for_card(monkeypatch)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -155,6 +147,15 @@ def test_clips_are_encoded_together_on_a_card(card: list[dict[str, Any]], tiny: 
     request = Request([TONE, np.tile(TONE, 9)], Direction.EN_JA)
     for ours, theirs in zip(engine.generate(request), stock(tiny).generate(request), strict=True):
         assert same(ours, theirs, 1e-3)
+
+
+def test_what_python_reads_of_a_batch_is_not_on_the_card(tiny: Path) -> None:
+    engine = load_local(str(tiny), "cpu", "bfloat16", windowed=True)
+    engine.asr.model.to("meta")
+    inputs = engine._inputs(Request([TONE, TONE], Direction.EN_JA))
+    places = {name: tensor.device.type for name, tensor in inputs.items()}
+    assert places.pop("feature_attention_mask") == "cpu"
+    assert set(places.values()) == {"meta"}
 
 
 @pytest.mark.parametrize(("nested", "asked"), [("bfloat16", "float16"), ("float16", "bfloat16")])

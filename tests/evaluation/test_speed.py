@@ -1,17 +1,19 @@
 """The harness for speed at full size: its checkpoint, its arithmetic, and one short real run."""
 
 import itertools
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
-from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
 
 from evaluation.performance import machine, speed
-from evaluation.performance.full_size import VOCABULARY, full_config, full_tokenizer
+from evaluation.performance.full_size import (
+    VOCABULARY,
+    build_small,
+    full_config,
+    full_tokenizer,
+)
 from evaluation.performance.machine import best, memory_speed, product_speed
 from evaluation.performance.precision import edits, layer_errors
 from evaluation.performance.speed import (
@@ -36,14 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phrasebook, made unable to end a reply, as random weights are."""
-    folder = tmp_path_factory.mktemp("models") / "endless"
-    shutil.copytree(PHRASEBOOK_FOLDER, folder)
-    weights = load_file(folder / "model.safetensors")
-    tokenizer = AutoTokenizer.from_pretrained(folder, fix_mistral_regex=False)
-    for token in ("<|im_end|>", "<|endoftext|>"):
-        weights["thinker.model.embed_tokens.weight"][tokenizer.convert_tokens_to_ids(token)] = 0
-    save_file({k: v.bfloat16() for k, v in weights.items()}, folder / "model.safetensors")
-    return folder
+    return build_small(tmp_path_factory.mktemp("models") / "endless")
 
 
 @pytest.mark.parametrize("name", VARIANTS)
