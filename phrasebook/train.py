@@ -53,7 +53,7 @@ CTC_WEIGHT = (0.5, 0.1)  # first and last
 FORGOTTEN = 0.25  # share of the target's tokens that the decoder cannot read back
 SYSTEM_TURN = 0.7  # vLLM leaves an empty system turn out
 DOUBTED = 0.03  # share of right translations that may be flagged as unsure, and
-LEEWAY = 3.0  # how much less sure the model may be of several sentences, or in another room
+LEEWAY = 4.5  # how much less sure the model may be of several sentences, or in another room
 REPORT_EVERY, SAVE_EVERY = 50, 500
 
 
