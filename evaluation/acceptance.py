@@ -256,6 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.each < 2:
         parser.error("--each must be 2 or more")
+    if options.output and (options.output.is_dir() or not options.output.parent.is_dir()):
+        parser.error(f"--output {options.output} is no file in a folder that is there")
     if importlib.util.find_spec("sacrebleu") is None:
         print("error: No sacrebleu: run pip install sacrebleu==2.6.0", file=sys.stderr)
         return 1

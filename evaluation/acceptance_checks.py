@@ -160,10 +160,10 @@ class Judged(NamedTuple):
 def judged(outputs: Outputs, direction: Direction) -> Judged:
     """How many texts are translations of their clips.
 
-    One is right that has the target's script, is no loop, and is nearer to its own reference than
-    to that of any other clip, by `FLOOR` at least: so neither a transcript nor a text that fits
-    everything is. Where the model is unsure, as it must be of what it does not know, it is not
-    judged.
+    One is right that was taken for `direction`, has the target's script, is no loop, and is nearer
+    to its own reference than to that of any other clip, by `FLOOR` at least: so neither a
+    transcript nor a text that fits everything is. Where the model is unsure, as it must be of what
+    it does not know, it is not judged.
     """
     target = direction.target
     assert target is not None
@@ -178,7 +178,8 @@ def judged(outputs: Outputs, direction: Direction) -> Judged:
         near = [_sentence_chrf(text, reference) for reference in references]
         own = near.pop(number)
         right += (
-            not wrong_script(text, target)
+            all(segment.direction is direction for segment in translation.segments)
+            and not wrong_script(text, target)
             and not translation.flags & RETRY_FLAGS
             and own >= FLOOR
             and own > max(near, default=0.0)

@@ -41,7 +41,7 @@ def page(found: Findings, results: Sequence[Check]) -> str:
         f"{found.revision or 'unknown weights'}; {found.engine or 'not loaded'}; "
         f"{_machine(found)}; "
         f"Python {platform.python_version()}, {packages}; {time.strftime('%Y-%m-%d')}; "
-        f"{found.seconds / 60:.0f} minutes.",
+        f"{len(found.clips)} clips, {found.seconds / 60:.0f} minutes.",
         f"**The app's defaults are {'not ' if wrong else ''}the right ones"
         f"{': ' + ', '.join(wrong) if wrong else ''}.**",
         _table(
@@ -116,12 +116,13 @@ def _languages(found: Findings, forced: Outputs) -> list[str]:
                 for text, (sample, _) in zip(texts, pairs, strict=True)
                 if isinstance(sample, Sample)
             ]
-            right = judged(outputs, direction)
+            result = judged(outputs, direction)
+            right = "" if outputs is found.spoken else f"{result.right} of {result.sure}"
             rows.append(
                 (
                     direction_title(direction), way, str(japanese),
                     str(len(texts) - japanese - empty), str(empty),
-                    f"{right.right} of {right.sure}",
+                    right,
                     f"{chrf([(x.text, reference_of(sample)) for sample, x in pairs]):.1f}",
                     f"{chrf(spoken):.1f}",
                 )

@@ -80,7 +80,7 @@ def mistagging(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 train=manifest,
                 output=folder / "run",
                 model=str(PHRASEBOOK_FOLDER),
-                epochs=0.8,
+                epochs=1.6,
                 learning_rate=3e-4,
                 accumulate=1,
                 workers=0,
@@ -93,12 +93,12 @@ def mistagging(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_that_names_the_language_spoken_is_not(
     mistagging: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--model", str(mistagging), "--device", "cpu", "--each", "8"]) == 1
+    assert main(["--model", str(mistagging), "--device", "cpu"]) == 1
     text = capsys.readouterr().out
     assert verdicts(text)["auto"] == "wrong"
     assert "It names the language spoken. Give `--direction`" in text
     assert "**The app's defaults are not the right ones: " in text
-    assert re.search(r"^\| Japanese \| language Japanese \| 8 \|", text, re.MULTILINE)
+    assert re.search(r"^\| Japanese \| language Japanese \| (?:9|10) \|", text, re.MULTILINE)
 
 
 def test_a_checkpoint_that_does_not_load_has_a_page_too(
@@ -129,6 +129,15 @@ def test_a_model_without_its_weights_has_its_files_listed(
     assert main(["--model", str(tmp_path / "model"), "--device", "cpu"]) == 1
     text = capsys.readouterr().out
     assert "Absent, and needed: chat_template.jinja, model.safetensors." in text
+
+
+def test_a_page_that_could_not_be_kept_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in (tmp_path, tmp_path / "none" / "report.md"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--model", "phrasebook", "--output", str(output)])
+        assert "is no file in a folder that is there" in capsys.readouterr().err
 
 
 def test_files_of_either_tokenizer_will_do(tmp_path: Path) -> None:
@@ -238,6 +247,18 @@ def test_a_loop_is_no_translation_and_an_unsure_text_is_not_judged() -> None:
 @pytest.mark.parametrize("direction", [Direction.EN_JA, Direction.JA_EN])
 def test_a_choice_that_fails_in_one_direction_is_wrong(direction: Direction) -> None:
     assert wrong(findings(automatic=outputs(only(direction, "")))) == ["`auto`"]
+
+
+def test_a_right_text_that_was_taken_for_the_other_direction_is_wrong() -> None:
+    """It would be flagged, and joined and shown as a text of the other language."""
+    turned = outputs(reference)
+    segments = [
+        replace(x.segments[0], direction=Direction.to(clip.source))
+        for clip, x in zip(CLIPS, turned.translations, strict=True)
+        if clip.source
+    ]
+    named = [replace(x, segments=[s]) for x, s in zip(turned.translations, segments, strict=True)]
+    assert wrong(findings(automatic=Outputs(CLIPS, named))) == ["`auto`"]
 
 
 @pytest.mark.parametrize(
