@@ -130,7 +130,6 @@ class Examination:
             self.found.failed[name] = (
                 str(error) if known else f"{type(error).__name__}: {first_words(error)}"
             )
-        gc.collect()
 
     def _prepare(self) -> None:
         found = self.found
@@ -142,8 +141,9 @@ class Examination:
         found.folder = str(folder)
         found.revision = revision(found.model)
         found.clips, found.long = bundled(self._each)
-        found.precision = choose_precision("auto", choose_device(self._device))
-        found.device = choose_device(self._device)
+        device = choose_device(self._device)
+        found.precision = choose_precision("auto", device)
+        found.device = device
 
     def _precision(self, precision: str) -> None:
         """The first precision that works does all the rest as well."""
@@ -152,7 +152,7 @@ class Examination:
         first = not found.usual
         self._translated(engine, found.clips[:1])  # what is compiled or allocated once
         clips = found.clips
-        if precision == "bfloat16" and found.device == "cpu":
+        if precision == "bfloat16" and found.device == "cpu" and not first:
             clips = clips[::3]  # slow on most processors
         outputs = replace(self._translated(engine, clips), load=load)
         found.precisions[precision] = outputs
