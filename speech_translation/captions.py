@@ -90,10 +90,7 @@ def as_data(translation: Translation) -> dict[str, Any]:
             {
                 "start": _finite(segment.start),
                 "end": _finite(segment.end),
-                "regions": [
-                    [_finite(start), _finite(end)]
-                    for start, end in segment.regions or ((segment.start, segment.end),)
-                ],
+                "regions": [[_finite(start), _finite(end)] for start, end in segment.speech],
                 "text": segment.text,
                 "direction": segment.direction.value,
                 "flags": _sorted(segment.flags),

@@ -79,7 +79,7 @@ def _regions(segment: Segment, free_ms: int) -> list[tuple[int, int]]:
     """Where somebody speaks in `segment`, in ms: in order, not before `free_ms`, none empty."""
     start_ms = max(milliseconds(segment.start), free_ms)
     regions = list[tuple[int, int]]()
-    for start, end in segment.regions or ((segment.start, segment.end),):
+    for start, end in segment.speech:
         region = max(milliseconds(start), free_ms), milliseconds(end)
         if region[0] < region[1]:
             regions.append(region)

@@ -22,8 +22,7 @@ _log = logging.getLogger(__name__)
 
 def regions(segment: Segment) -> tuple[Span, ...]:
     """Where somebody speaks in a segment."""
-    found = segment.regions or ((segment.start, segment.end),)
-    return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in found)
+    return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in segment.speech)
 
 
 def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:

@@ -118,6 +118,11 @@ class Segment:
     regions: tuple[tuple[Seconds, Seconds], ...] = ()
     """Where somebody speaks in it; none for one that is speech from its start to its end."""
 
+    @property
+    def speech(self) -> tuple[tuple[Seconds, Seconds], ...]:
+        """Where somebody speaks in it: its regions, or all of it."""
+        return self.regions or ((self.start, self.end),)
+
 
 @dataclass(frozen=True, slots=True)
 class Translation:
