@@ -12,6 +12,8 @@ Every message is one sentence or two: what is wrong, with which file, and what t
 
 from __future__ import annotations
 
+import re
+
 
 def first_words(error: BaseException) -> str:
     """What a library says, as part of a sentence of ours."""
@@ -23,12 +25,27 @@ def one_line(name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in name)
 
 
+def without_password(addresses: str) -> str:
+    """An address, or several behind commas, without names and passwords, which may hold an @."""
+    return re.sub(r"//[^,\s]*@", "//", addresses)
+
+
 class SpeechTranslationError(Exception):
     """Base of everything this library raises on purpose."""
 
 
 class AudioError(SpeechTranslationError):
-    """The audio cannot be read or holds nothing that can be translated."""
+    """The audio cannot be read or holds nothing that can be translated.
+
+    `kind` says which, for programs that have words of their own: too_long, empty, no_track (a film
+    without sound), no_sound (nothing that can be decoded), or unreadable. Of a video to which
+    captions are added: no_pictures, joined (of several recordings), clock (it jumps), or container
+    (which cannot hold it).
+    """
+
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ModelError(SpeechTranslationError):

@@ -29,7 +29,7 @@ __all__ = [
     "load_engine",
 ]
 
-_engines: dict[tuple[str, str, str, bool, str, int], Engine] = {}
+_engines: dict[tuple[str, str, str, bool, str, int, bool], Engine] = {}
 _loading = threading.Lock()
 
 
@@ -41,6 +41,7 @@ def load_engine(
     windowed: bool = True,
     url: str = "",
     in_flight: int = 0,
+    cache: bool = True,
 ) -> Engine:
     """The engine for a model, loaded once per process even when threads ask together.
 
@@ -51,6 +52,9 @@ def load_engine(
     and is faster, at a small loss (docs/speed.md).
     `windowed` applies the encoder's 8 s attention window, which the base model was trained
     with; False gives the whole clip to every token, as qwen-asr does on a CPU.
+    `cache` keeps a copy of the int8 weights of a large model, one byte for each, beside the
+    checkpoint or in the user's cache folder, and reads it the next time: int8 is then ready in
+    half the time.
 
     With `url`, one or several addresses of vLLM servers separated by commas, they do the work with
     the model that they serve, and the rest does not apply. They get up to `in_flight` requests at
@@ -63,7 +67,7 @@ def load_engine(
         raise TypeError(f"A model is a name or the path of a folder, not {model!r}.")
     model = os.fspath(model)
     with _loading:
-        key = (model, device, precision, windowed, url, in_flight if url else 0)
+        key = (model, device, precision, windowed, url, in_flight if url else 0, cache)
         if key not in _engines:
             if url:
                 from speech_translation.engine.remote import IN_FLIGHT, RemoteEngine
@@ -72,5 +76,5 @@ def load_engine(
             else:
                 from speech_translation.engine.load import load_local
 
-                _engines[key] = load_local(model, device, precision, windowed)
+                _engines[key] = load_local(model, device, precision, windowed, cache)
         return _engines[key]

@@ -73,23 +73,47 @@ def set_encoder_window(model: Any, windowed: bool) -> None:
 def encode_together(thinker: Any) -> None:
     """Let the clips of a batch be encoded in one pass, laid end to end, instead of in a loop.
 
-    For a GPU, which a single clip does not fill; on a CPU it is no faster. The encoder has to
-    attend by windows, which keep clips apart.
+    For a GPU, which a single clip does not fill, in inference and in training; on a CPU it is no
+    faster. The encoder has to attend by windows, which keep clips apart. It convolves pieces of a
+    second, and pads the last of a clip to a second, but not a clip that is shorter. Such clips are
+    encoded alone, because their last token would depend on the batch.
+
+    A batch that comes twice, to be written down as well as translated, is encoded once, unless
+    the encoder is being trained.
     """
     import torch
 
+    from speech_translation.engine.qwen_asr_private import audio_tokens
+
     one_by_one = thinker.get_audio_features
+    last: tuple[torch.Tensor, ...] = ()  # features, mask and encoding of the batch before
 
     def get_audio_features(
         features: torch.Tensor, feature_attention_mask: torch.Tensor, **_: Any
     ) -> torch.Tensor:
-        if len(features) == 1:
-            alone: torch.Tensor = one_by_one(features, feature_attention_mask)
-            return alone
-        lengths = feature_attention_mask.sum(-1)
-        clips = [clip[:, :frames] for clip, frames in zip(features, lengths.tolist(), strict=True)]
-        encoder = thinker.audio_tower.tower
-        encoded: torch.Tensor = encoder(torch.cat(clips, dim=1), lengths).last_hidden_state
+        nonlocal last
+        asked = features, feature_attention_mask
+        if torch.is_grad_enabled():
+            last = ()  # the next weights encode otherwise
+        if last and all(torch.equal(old, new) for old, new in zip(last, asked, strict=False)):
+            return last[2]
+        lengths = feature_attention_mask.sum(-1).cpu()  # asked for in every layer
+        tower = thinker.audio_tower
+        encoder = getattr(tower, "tower", tower)  # without the cache, which serves single clips
+        together = [i for i, n in enumerate(lengths.tolist()) if n >= 2 * encoder.n_window]
+        if len(together) < 2:
+            together = []
+        parts = dict[int, torch.Tensor]()
+        if together:
+            chosen = lengths[together]
+            clips = [features[i, :, :n] for i, n in zip(together, chosen.tolist(), strict=True)]
+            states = encoder(torch.cat(clips, dim=1), chosen).last_hidden_state
+            parts = dict(zip(together, states.split(audio_tokens(chosen).tolist()), strict=True))
+        for i in {*range(len(features))}.difference(together):
+            parts[i] = one_by_one(features[i : i + 1], feature_attention_mask[i : i + 1])
+        encoded = torch.cat([parts[i] for i in range(len(features))])
+        if len(features) > 1 and not torch.is_grad_enabled():
+            last = *asked, encoded
         return encoded
 
     thinker.get_audio_features = get_audio_features

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from speech_translation.types import Direction, Hypothesis, Seconds
+from speech_translation.types import Direction, Hypothesis, Language, Seconds, Word
 
 PUBLISHED_MODEL = "voiceping-ai/qwen3-asr-ja-en-speech-translation"
 PHRASEBOOK = "phrasebook"
@@ -40,9 +40,16 @@ class Request:
     on_text: OnText | None = None
     cancelled: Cancelled | None = None
 
+    asked_again: bool = False
+    """Whether the same segments are asked about next in another language: what the engine knows of
+    a batch is then worth its memory."""
+
     only_direction: bool = False
     """Say only which direction the model names: the texts stay empty, `mean_logprob` is that of the
     name. It costs a prompt, and no reply."""
+
+    awaited: bool = False
+    """Whether somebody looks on who has read nothing yet: a shared engine lets them go first."""
 
     @property
     def abandoned(self) -> bool:
@@ -65,6 +72,20 @@ class Engine(Protocol):
         """Translate each segment of a request. Once cancelled, what there is comes back.
 
         Raises EngineError when the engine fails.
+        """
+
+
+class Aligner(Protocol):
+    """Whatever can tell when the words of a text are said."""
+
+    @property
+    def description(self) -> str:
+        """Checkpoint and device, for people."""
+
+    def align(self, samples: np.ndarray, text: str, language: Language) -> tuple[Word, ...]:
+        """When the words of `text`, in `language`, are said in `samples`, float32 (n,) at 16 kHz.
+
+        Raises EngineError when it fails.
         """
 
 

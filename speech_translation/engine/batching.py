@@ -1,4 +1,4 @@
-"""One engine for many callers: first come, first served, and what waits together runs together."""
+"""One engine for many callers: who waits together runs together, and nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from speech_translation.engine.base import Engine, Prefills, Request
 from speech_translation.errors import EngineError, first_words
 from speech_translation.types import Flag, Hypothesis
 
-_ASKED_EVERY = 0.1  # seconds between two looks at whether a caller has given up
+_ASKED_EVERY = 0.25  # seconds between two looks at whether a caller has given up
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class SharedEngine:
     A lock lets the thread that holds it take it again at once: a long recording would keep everyone
     else out until it is done. Here its next segments queue up behind whoever came meanwhile. Calls
     that wait together, and ask for the same direction and context, are joined up to the engine's
-    batch size.
+    batch size. First come, first served; but every second time those go first who are awaited.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -67,6 +67,7 @@ class SharedEngine:
         self._waiting = deque[_Call]()
         self._changed = threading.Condition()
         self._closed = False
+        self._awaited_first = True
         self._server = threading.Thread(target=self._serve, name="shared engine", daemon=True)
         self._server.start()
 
@@ -130,16 +131,19 @@ class SharedEngine:
             self._waiting.clear()
 
     def _next(self) -> list[_Call]:
-        """The call that has waited longest, and those that can go with it."""
+        """The call whose turn it is, and those that can go with it."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             self._waiting = deque(call for call in self._waiting if not call.request.abandoned)
-            calls, left, room = list[_Call](), deque[_Call](), self.batch_size
-            for call in self._waiting:
-                joins = not calls or (len(call.request.batch) <= room and call.goes_with(calls[0]))
-                (calls if joins else left).append(call)
-                room -= len(call.request.batch) if joins else 0
-            self._waiting = left
+            calls, room, in_turn = list[_Call](), self.batch_size, list(self._waiting)
+            if self._awaited_first:
+                in_turn.sort(key=lambda call: not call.request.awaited)
+            self._awaited_first = not self._awaited_first
+            for call in in_turn:
+                if not calls or (len(call.request.batch) <= room and call.goes_with(calls[0])):
+                    calls.append(call)
+                    room -= len(call.request.batch)
+            self._waiting = deque(call for call in self._waiting if call not in calls)
             return calls
 
     def _generate(self, calls: Sequence[_Call]) -> None:
@@ -155,6 +159,7 @@ class SharedEngine:
             calls[0].request,
             batch=[samples for call in calls for samples in call.request.batch],
             on_text=on_text if any(call.request.on_text for call in calls) else None,
+            asked_again=any(call.request.asked_again for call in calls),
             cancelled=lambda: all(call.request.abandoned for call in calls),
         )
         hypotheses = self._engine.generate(together)

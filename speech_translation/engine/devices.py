@@ -47,7 +47,7 @@ def choose_device(device: str) -> str:
     wanted = "cuda:0" if device == "cuda" else device
     if wanted in present:
         return wanted
-    instead = f"use one of {', '.join(present)}, or auto."
+    instead = f"use one of {', '.join(present)}, or auto (--device, or SPEECH_DEVICE of a Space)."
     if not wanted.startswith("cuda") or usable:
         raise ModelError(f"There is no device {device} here: {instead}")
     if seen:
@@ -85,7 +85,7 @@ def choose_precision(precision: str, device: str) -> str:
     if precision == "int8" and device != "cpu":
         raise ModelError(
             f"The precision int8 is for a CPU, not for {device}: use bfloat16, float16, float32, "
-            "or auto."
+            "or auto (--precision, or SPEECH_PRECISION of a Space)."
         )
     if precision in PRECISIONS:
         return precision

@@ -6,8 +6,10 @@ import gc
 import os
 import traceback
 from pathlib import Path
+from typing import Any
 
 from speech_translation.engine.checkpoint import checkpoint_bytes, locate
+from speech_translation.engine.cpu.kept import Kept
 from speech_translation.engine.devices import (
     choose_device,
     choose_precision,
@@ -15,34 +17,66 @@ from speech_translation.engine.devices import (
     of_the_device,
     out_of_memory,
 )
+from speech_translation.engine.light_imports import import_libraries, uncollected
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
-from speech_translation.engine.qwen_asr_private import skip_unused_imports, wrap
+from speech_translation.engine.qwen_asr_private import wrap
 from speech_translation.engine.threads import limit_threads
 from speech_translation.errors import ModelError, first_words
 from speech_translation.process import owned
+
+_SMALL = 1 << 28  # bytes of a checkpoint that the processor's cache holds, and that loads at once
 
 GRAPHS = "SPEECH_CUDA_GRAPHS"
 """The environment variable that, set to 1, lets CUDA graphs decode: docs/speed.md."""
 
 
-def load_local(model: str, device: str, precision: str, windowed: bool) -> LocalEngine:
+def load_local(
+    model: str, device: str, precision: str, windowed: bool, cache: bool = True
+) -> LocalEngine:
     """Assemble the engine for a model; the parameters are those of `load_engine`."""
-    if owned():
-        limit_threads()
+    if not owned():
+        return _load(model, device, precision, windowed, cache)
+    limit_threads()
+    with uncollected():
+        return _load(model, device, precision, windowed, cache)
+
+
+def _load(model: str, device: str, precision: str, windowed: bool, cache: bool) -> LocalEngine:
+    kept = None
+    early = precision == "int8" and device in ("auto", "cpu")  # only a CPU computes in it
+    if early:
+        folder = _located(model, precision)
+        kept = _kept(model, folder) if cache else None  # read while torch is imported
     try:
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
     except ImportError as error:
         raise _missing_package(error) from error
-    folder = locate(model)
-    if chosen == "cpu":
-        require_memory(model, folder, precision)
+    if not early:
+        folder = _located(model, precision) if chosen == "cpu" else locate(model)
     try:
-        return _assemble(model, folder, chosen, precision, windowed)
+        return _assemble(model, folder, chosen, precision, windowed, kept)
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
         _let_go(error, chosen)
         raise _refusal(error, model, folder, chosen, precision) from error
+
+
+def _located(model: str, precision: str) -> Path:
+    """The folder of a model that is to be loaded on a CPU, whose memory has room for it."""
+    folder = locate(model)
+    require_memory(model, folder, precision)
+    return folder
+
+
+def _kept(model: str, folder: Path) -> Kept | None:
+    """The int8 weights on the disk, which a thread reads from now on; None for a small model."""
+    if _is_small(folder):
+        return None
+    try:
+        return Kept(folder)
+    except OSError as error:
+        raise _refusal(error, model, folder, "cpu", "int8") from error
 
 
 def _let_go(error: BaseException, device: str) -> None:
@@ -61,31 +95,27 @@ def _let_go(error: BaseException, device: str) -> None:
     empty_cache(torch.device(device))
 
 
-def _assemble(model: str, folder: Path, device: str, precision: str, windowed: bool) -> LocalEngine:
+def _assemble(
+    model: str, folder: Path, device: str, precision: str, windowed: bool, kept: Kept | None
+) -> LocalEngine:
     import torch
 
     if owned():
-        skip_unused_imports()
-    from transformers import AutoProcessor
-
+        import_libraries()
     from speech_translation.engine.attention import encode_together, set_encoder_window
     from speech_translation.engine.generation import LastPosition
     from speech_translation.engine.prefix_cache import EncoderCache, PromptCache
 
     if device == "cpu" and precision in ("float32", "int8"):
-        from speech_translation.engine.cpu.layer import compile_layers
         from speech_translation.engine.cpu.weights import load_narrow
 
-        network = load_narrow(folder, int8=precision == "int8")
-        compile_layers(network.thinker.model)
+        network = load_narrow(folder, int8=precision == "int8", kept=kept)
     else:
         from speech_translation.engine.whole import load_whole
 
         network = load_whole(folder, getattr(torch, precision), device)
     asr = wrap(network)
-    # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders written by
-    # transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
-    asr.processor = AutoProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
+    asr.processor = _processor(folder)
     if not asr.processor.chat_template:  # every request would fail
         raise FileNotFoundError("it has no chat_template.jinja")
     set_encoder_window(network, windowed)
@@ -93,14 +123,32 @@ def _assemble(model: str, folder: Path, device: str, precision: str, windowed: b
         network.thinker.audio_tower = EncoderCache(network.thinker.audio_tower)
         if device != "cpu":
             encode_together(network.thinker)
-    PromptCache(network.thinker.model)
+    prompts = PromptCache(network.thinker.model)
     network.thinker.lm_head = LastPosition(network.thinker.lm_head)
     network.eval()
     if device.startswith("cuda") and os.environ.get(GRAPHS) == "1":
         from speech_translation.engine.graphs import StaticDecoding
 
         StaticDecoding(network.thinker)
-    return LocalEngine(asr, model, precision, batch_size=_batch_size(device, folder))
+    return LocalEngine(asr, model, precision, batch_size=_batch_size(device), prompts=prompts)
+
+
+def _processor(folder: Path) -> Any:
+    """The checkpoint's `Qwen3ASRProcessor`.
+
+    Its `from_pretrained` copies the tokenizer, half a second, for a line in a log that is off.
+    """
+    from qwen_asr.core.transformers_backend import Qwen3ASRProcessor
+    from transformers import Qwen2TokenizerFast, WhisperFeatureExtractor
+
+    settings, _ = Qwen3ASRProcessor.get_processor_dict(str(folder))
+    return Qwen3ASRProcessor(
+        WhisperFeatureExtractor.from_pretrained(str(folder)),
+        # Without fix_mistral_regex, which replaces Qwen's splitting rule in folders written by
+        # transformers 4.57.3 or later (tokenization_utils_base.py of 4.57.6).
+        Qwen2TokenizerFast.from_pretrained(str(folder), fix_mistral_regex=False),
+        chat_template=settings.get("chat_template"),
+    )
 
 
 def _refusal(error: Exception, model: str, folder: Path, device: str, precision: str) -> ModelError:
@@ -144,12 +192,13 @@ def _missing_package(error: ImportError) -> ModelError:
     )
 
 
-def _batch_size(device: str, folder: Path) -> int:
+def _batch_size(device: str) -> int:
     """Segments at a time. Decoding waits for the weights, and several segments read them once.
 
-    A CPU takes fewer: their prompts are not faster together, and the first text waits for all. The
-    weights of a small model stay in its cache.
+    A CPU takes fewer: their prompts are hardly faster together, and the first text waits for all.
     """
-    if device != "cpu":
-        return 8
-    return 4 if checkpoint_bytes(folder) > 1 << 28 else 1
+    return 4 if device == "cpu" else 8
+
+
+def _is_small(folder: Path) -> bool:
+    return checkpoint_bytes(folder) <= _SMALL

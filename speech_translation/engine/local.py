@@ -12,10 +12,9 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from speech_translation.engine.base import Request
 from speech_translation.engine.devices import empty_cache, out_of_memory
+from speech_translation.engine.features import clip_features
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     END_OF_TEXT,
@@ -35,6 +34,8 @@ from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 if TYPE_CHECKING:
     import torch
 
+    from speech_translation.engine.prefix_cache import PromptCache
+
 _HOP, _FRAME = 160, 400  # samples from one mel frame to the next, and of one
 
 _engines = weakref.WeakSet["LocalEngine"]()  # of this process, to renew their locks in a fork
@@ -47,11 +48,19 @@ class LocalEngine:
     only halve each other's speed.
     """
 
-    def __init__(self, asr: Any, name: str, precision: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        asr: Any,
+        name: str,
+        precision: str,
+        batch_size: int,
+        prompts: PromptCache | None = None,
+    ) -> None:
         self.asr = asr
         """Upstream's `Qwen3ASRModel`, which measurements look into."""
         self.fixed_tokens: int | None = None
         """How many tokens every reply has, for measurements; random weights do not end one."""
+        self._prompts = prompts
         self._precision = precision
         self._lock = threading.Lock()
         _engines.add(self)
@@ -194,6 +203,8 @@ class LocalEngine:
         inputs = self._inputs(request)
         prompt = inputs["input_ids"].shape[1]
         layers = self.asr.model.config.thinker_config.text_config.num_hidden_layers
+        if self._prompts is not None:
+            self._prompts.keep_batch = request.asked_again
         with torch.inference_mode():
             output = self.asr.model.generate(
                 **inputs,
@@ -206,6 +217,7 @@ class LocalEngine:
                 stopping_criteria=[Limits(prompt, budgets, request.cancelled)],
                 streamer=streamer,
                 past_key_values=key_value_cache(layers, prompt + max(budgets)),
+                synced_gpus=False,  # transformers would import PyTorch's FSDP to find out
             )
         replies = output.sequences[:, prompt:].tolist()
         logprobs = confidence.logprobs()
@@ -218,24 +230,12 @@ class LocalEngine:
         """Prompt ids (batch, tokens), padded on the left; features (batch, 128, frames).
 
         `begun` is the beginning of the reply, for the model to go on from.
-
-        Features are computed clip by clip: in a batch the processor pads the audio first, and the
-        last frame of a clip would depend on its neighbours.
         """
         import torch
 
         processor, model = self.asr.processor, self.asr.model
         batch, target = request.batch, request.direction.target
-        features = [
-            processor.feature_extractor(
-                samples, sampling_rate=SAMPLE_RATE, padding=True, truncation=False
-            )["input_features"][0]
-            for samples in batch
-        ]
-        frames = torch.tensor([x.shape[1] for x in features])
-        padded = torch.zeros(len(batch), features[0].shape[0], int(frames.max()))
-        for row, x in zip(padded, features, strict=True):
-            row[:, : x.shape[1]] = torch.from_numpy(np.asarray(x))
+        padded, frames = clip_features(processor.feature_extractor, batch)
         prompt = prompt_text(
             self.asr, strip_control_tokens(request.context), target.tag if target else None
         )

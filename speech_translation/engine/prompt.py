@@ -11,6 +11,7 @@ from speech_translation.types import SAMPLE_RATE, Direction, Flag, Flags, Langua
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 AUDIO_START, AUDIO_END, AUDIO_PAD = "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>"
 ASR_TEXT = "<asr_text>"
+_BEGUN_TAG = re.compile("|".join(["language \\w*", *("language"[:n] for n in range(9))]))
 
 # Tokens a segment may cost: speech seldom needs more than five a second, a loop needs all there is.
 _TOKENS_AT_LEAST, _TOKENS_PER_SECOND = 24, 12
@@ -25,14 +26,15 @@ def token_budget(samples: int) -> int:
     return _TOKENS_AT_LEAST + round(_TOKENS_PER_SECOND * samples / SAMPLE_RATE)
 
 
-def parse_reply(reply: str) -> tuple[Language | None, str]:
+def parse_reply(reply: str, *, growing: bool = False) -> tuple[Language | None, str]:
     """Split `language Japanese<asr_text>...` into the language named and the text.
 
-    The text is empty as long as the tag is not complete. A reply without a tag is all text.
+    A reply without a tag is all text. Of one that is still `growing` the text is empty as long as
+    it may become a tag.
     """
     tag, separator, text = reply.partition(ASR_TEXT)
     if not separator:
-        return None, "" if "language ".startswith(tag[:9]) else reply.strip()
+        return None, "" if growing and _BEGUN_TAG.fullmatch(tag) else reply.strip()
     names = {language.tag: language for language in Language}
     return names.get(tag.removeprefix("language ").strip()), text.strip()
 
@@ -47,7 +49,7 @@ def without_tag(on_text: OnText) -> OnText:
     """`on_text` for replies that begin with a tag: it hears of the text only."""
 
     def listen(index: int, reply: str) -> None:
-        text = parse_reply(reply)[1]
+        text = parse_reply(reply, growing=True)[1]
         if text:
             on_text(index, text)
 

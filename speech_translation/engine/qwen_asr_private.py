@@ -1,14 +1,12 @@
 """Every private part of qwen-asr 0.0.6 that is used, and of transformers 4.57.6 around its model.
 
 Nothing else in this repository names one, but for the two methods of the Trainer that the recipe
-overrides (`training/sft.py`). tests/engine/test_qwen_asr_private.py fails when a part
+overrides (`training/trainer.py`). tests/engine/test_qwen_asr_private.py fails when a part
 is gone or means something else; read it before you move to another version.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,24 +52,8 @@ def empty_model(config: Any) -> Any:
     """
     from accelerate import init_empty_weights
     from qwen_asr.core.transformers_backend import Qwen3ASRForConditionalGeneration
+    from transformers.modeling_utils import no_init_weights
 
-    with init_empty_weights(include_buffers=False):
+    # Random numbers without memory are no use, and to ask for them imports PyTorch's compiler.
+    with no_init_weights(), init_empty_weights(include_buffers=False):
         return Qwen3ASRForConditionalGeneration._from_config(config, attn_implementation="sdpa")
-
-
-def skip_unused_imports() -> None:
-    """Keep out two packages that qwen-asr and transformers import and nothing here uses.
-
-    They take half of the import's time. nagisa belongs to the aligner: `import nagisa` now loads it
-    when it is used. scikit-learn, which is here for librosa, serves transformers for assisted
-    generation.
-    """
-    from transformers.utils import import_utils
-
-    import_utils._sklearn_available = False
-    spec = importlib.util.find_spec("nagisa")
-    if "nagisa" in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules["nagisa"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["nagisa"])

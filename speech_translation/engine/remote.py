@@ -45,7 +45,7 @@ from speech_translation.engine.prompt import (
     tag_of,
     token_budget,
 )
-from speech_translation.errors import EngineError, ServerUnreachable, first_words
+from speech_translation.errors import EngineError, ServerUnreachable, first_words, without_password
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
@@ -67,6 +67,9 @@ _NEAR = (".local", ".localhost", ".svc", ".internal")  # ends of names that no p
 
 _log = logging.getLogger(__name__)
 
+# What a terminal would act on: a server's text is a stranger's. Lines and tabs stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 _TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
 
 T = TypeVar("T")
@@ -76,8 +79,11 @@ T = TypeVar("T")
 class _Server:
     url: str
     client: httpx.Client
+    shown: str
+    """The address without a password, for people."""
     proxy: str
-    """The address of the proxy in front of it, without a password; empty for none."""
+    """The proxy in front of it, for people: address without a password, and which variable names
+    it; empty for none."""
     in_flight: int = 0
     shunned_until: float = 0.0
 
@@ -233,7 +239,7 @@ class RemoteEngine:
             True: ", prompt of the training",
             False: ", by /audio/translations, confidence unknown",
         }
-        urls = ", ".join(server.url for server in self._servers)
+        urls = ", ".join(server.shown for server in self._servers)
         return f"{self._model} on {urls}{how[self._prefill]}"
 
     def generate(self, request: Request) -> list[Hypothesis]:
@@ -305,7 +311,7 @@ class RemoteEngine:
 
     def _audio_translation(self, question: _Question, deadline: float) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
-            return str(json.loads(_body(reply, deadline))["text"]).strip()
+            return _CONTROL.sub("", str(json.loads(_body(reply, deadline))["text"])).strip()
 
         assert question.request.direction.target is not None
         form = question.options() | {"model": self._model}
@@ -347,12 +353,14 @@ class RemoteEngine:
 
         for attempt in range(TRIES):
             server = self._take()
-            url = server.url + path
+            url = server.shown + path
             left = max(deadline - time.monotonic(), 0.001)
             timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
             try:
-                with server.client.stream(method, url, timeout=timeout, **content) as reply:
-                    _check(reply, deadline, server.proxy)
+                with server.client.stream(
+                    method, server.url + path, timeout=timeout, **content
+                ) as reply:
+                    _check(reply, deadline, url, server.proxy, starting=question is None)
                     return read(reply)
             except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
                 raise ServerUnreachable(
@@ -387,7 +395,7 @@ class RemoteEngine:
             )
         raise ServerUnreachable(
             f"{url} gives no answer ({reason}): check that the vLLM server runs and that this is "
-            "its address, with /v1."
+            "its address, with /v1 (--engine-url, or SPEECH_ENGINE_URL of a Space)."
         )
 
     def _take(self) -> _Server:
@@ -404,21 +412,27 @@ class RemoteEngine:
 
 def _server(url: str, headers: dict[str, str]) -> _Server:
     """The server at an address, with a client for it. EngineError where there can be none."""
+    named = without_password(url)
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise EngineError(f"{url} is no address ({error}).") from error
-    proxy = _proxy(address)
-    shown = re.sub(r"//[^@/]*@", "//", proxy)
+        raise EngineError(f"{named} is no address{_reason(error, url)}.") from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise EngineError(
+            f"{named or 'An empty entry'} is no address of a vLLM server: write it like "
+            "http://127.0.0.1:8000/v1, and several with one comma between them."
+        )
+    proxy, named_by = _proxy(address)
+    shown = f"{without_password(proxy)} of {named_by}" if proxy else ""
     certificates: ssl.SSLContext | bool = False  # an unreadable file breaks no http
     try:
         if address.scheme == "https":
             certificates = httpx.create_ssl_context()
     except OSError as error:
-        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        variable = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
         raise EngineError(
-            f"The certificates in {named} cannot be read ({first_words(error)}): correct "
-            "SSL_CERT_FILE or SSL_CERT_DIR."
+            f"The certificates in {os.environ.get(variable)} cannot be read "
+            f"({first_words(error)}): correct {variable}."
         ) from error
     try:
         client = httpx.Client(
@@ -430,19 +444,28 @@ def _server(url: str, headers: dict[str, str]) -> _Server:
         )
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise EngineError(
-            f"The proxy {shown} cannot be used for {url} ({first_words(error)}): correct "
-            f"{address.scheme.upper()}_PROXY or ALL_PROXY, or put the server's name into NO_PROXY."
-        ) from error
-    return _Server(url, client, shown)
+            f"The proxy {shown} cannot be used for {named}{_reason(error, proxy)}: correct "
+            f"{named_by}, or put the server's name into NO_PROXY."
+        ) from None
+    return _Server(url, client, named, shown)
 
 
-def _proxy(address: httpx.URL) -> str:
-    """The environment's proxy for an address; empty for this machine and its network."""
+def _reason(error: Exception, address: str) -> str:
+    """What a library says of an address, unless it may quote a part of a password."""
+    return "" if "@" in address else f" ({first_words(error)})"
+
+
+def _proxy(address: httpx.URL) -> tuple[str, str]:
+    """The environment's proxy for an address and what names it; empty where the server is near."""
     if _near(address.host) or urllib.request.proxy_bypass(address.host):
-        return ""
+        return "", ""
     known = urllib.request.getproxies()
-    proxy = known.get(address.scheme) or known.get("all") or ""
-    return proxy if "://" in proxy or not proxy else f"http://{proxy}"
+    for scheme in (address.scheme, "all"):
+        if proxy := known.get(scheme):
+            variables = f"{scheme}_proxy", f"{scheme}_proxy".upper()
+            named_by = next((x for x in variables if os.environ.get(x)), "the system's settings")
+            return proxy if "://" in proxy else f"http://{proxy}", named_by
+    return "", ""
 
 
 def _near(host: str) -> bool:
@@ -453,24 +476,28 @@ def _near(host: str) -> bool:
         return "." not in host or host.endswith(_NEAR)
 
 
-def _check(reply: httpx.Response, deadline: float, proxy: str) -> None:
+def _check(reply: httpx.Response, deadline: float, url: str, proxy: str, *, starting: bool) -> None:
+    """Raise what the status of an answer from `url` amounts to.
+
+    What stands before a server that is `starting` says 404 or sends elsewhere until it is there.
+    """
     if reply.is_success:
         return
     status = reply.status_code
     said = " ".join(_body(reply, deadline)[:300].decode(errors="replace").split())
     through = f" through the proxy {proxy}" if proxy else ""
-    if status in BUSY:
-        raise _Busy(f"{status} {said}")
     if status == 407:
         raise EngineError(f"The proxy {proxy} asks for a name and a password (407 {said}).")
     if status in {401, 403} and proxy:
         raise EngineError(
-            f"{reply.url} says {status}{through}: put the server's key into {KEY_VARIABLE}, or let "
+            f"{url} says {status}{through}: put the server's key into {KEY_VARIABLE}, or let "
             "the proxy pass the request."
         )
     if status in {401, 403}:
-        raise EngineError(f"{reply.url} asks for a key: put it into {KEY_VARIABLE}.")
-    raise _Refused(status, f"{reply.url} says{through} {status} {said}")
+        raise EngineError(f"{url} asks for a key: put it into {KEY_VARIABLE}.")
+    if status in BUSY or starting:
+        raise _Busy(f"{status} {said}".strip())
+    raise _Refused(status, f"{url} says{through} {status} {said}")
 
 
 def _body(reply: httpx.Response, deadline: float) -> bytes:
@@ -508,14 +535,14 @@ def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
             raise _Busy(str(event["error"])[:200])
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
         for choice in event["choices"]:
-            piece = choice["delta"].get("content") or ""
+            piece = _CONTROL.sub("", choice["delta"].get("content") or "")
             reply += piece
             scored = (choice.get("logprobs") or {}).get("content") or ()
             # JSON has no NaN: vLLM sends null.
             logprobs += [(x["token"], _number(x["logprob"])) for x in scored]
             truncated = truncated or choice.get("finish_reason") == "length"
             if piece:
-                question.hear(parse_reply(reply)[1])
+                question.hear(parse_reply(reply, growing=True)[1])
         if question.given_up:
             break  # the connection is closed, and vLLM ends the generation
     language, text = parse_reply(reply)

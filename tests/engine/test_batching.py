@@ -25,7 +25,7 @@ class Watched:
         self._engine = load_engine("phrasebook")
         self.batch_size = batch_size
         self.description = self._engine.description
-        self.batches = list[int]()
+        self.batches, self.contexts = list[int](), list[str]()
         self.entered = threading.Event()
         self.open = threading.Event()
         self.open.set()
@@ -34,6 +34,7 @@ class Watched:
         self.entered.set()
         assert self.open.wait(PATIENCE)
         self.batches.append(len(request.batch))
+        self.contexts.append(request.context)
         return self._engine.generate(request)
 
 
@@ -107,6 +108,26 @@ def test_different_directions_do_not_share_a_batch() -> None:
         assert to_ja.result()[0].text == reference("en_2")
         assert to_en.result()[0].text == reference("ja_2")
     assert engine.batches == [1, 1, 1]
+
+
+def test_who_has_read_nothing_goes_first_but_not_always() -> None:
+    engine = Watched(batch_size=1)
+    shared = SharedEngine(engine)
+    others = Arrivals(shared)
+
+    def ask(name: str, awaited: bool) -> None:
+        others.generate(Request([clip("en_1")], Direction.EN_JA, name, awaited=awaited))
+
+    with ThreadPoolExecutor(6) as pool:
+        engine.open.clear()
+        pool.submit(ask, "first", True)
+        assert engine.entered.wait(PATIENCE)
+        others.wait_for(1)
+        for name in ("program 1", "program 2", "visitor 1", "visitor 2"):
+            pool.submit(ask, name, name.startswith("visitor"))
+            others.wait_for(1)
+        engine.open.set()
+    assert engine.contexts == ["first", "program 1", "visitor 1", "program 2", "visitor 2"]
 
 
 def test_a_short_request_does_not_wait_for_a_whole_talk() -> None:

@@ -16,8 +16,9 @@ from torch.nn.functional import linear
 from speech_translation.engine import Request, load_engine
 from speech_translation.engine.attention import set_encoder_window
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
+from speech_translation.engine.cpu import prefetching
 from speech_translation.engine.cpu.layer import CompiledLayer
-from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowEmbedding, NarrowLinear, quantised
+from speech_translation.engine.cpu.narrow import FEW_ROWS, NarrowEmbedding, NarrowLinear, quantised
 from speech_translation.engine.generation import LastPosition, key_value_cache
 from speech_translation.engine.local import LocalEngine
 from speech_translation.errors import ModelError
@@ -66,6 +67,21 @@ def test_bfloat16_weights_multiply_as_float32(rows: int, outputs: int) -> None:
     assert (product[0] - wanted).abs().max() < 1e-4
 
 
+def test_more_threads_than_processors_are_as_many_as_there_are() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 192), torch.randn(64, 192).bfloat16()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4096)  # as OMP_NUM_THREADS would
+        narrow, scale = quantised(weight)
+        product = NarrowLinear(weight, None, None)(x)
+    finally:
+        torch.set_num_threads(before)
+    assert (product - linear(x, weight.float())).abs().max() < 1e-4
+    assert torch.equal(narrow, quantised(weight)[0])
+    assert len(scale) == 64
+
+
 @pytest.mark.parametrize("rows", [1, 4, 5, FEW_ROWS, 200])
 @pytest.mark.parametrize("inputs", [512, 100])  # in whole vectors, and not
 def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int, inputs: int) -> None:
@@ -78,33 +94,18 @@ def test_int8_rounds_the_weights_and_hardly_anything_else(rows: int, inputs: int
     wanted = x.double() @ (narrow.double() * scale.double()[:, None]).T
     size = x.abs().amax(1, keepdim=True)
     assert ((layer(x) - wanted).abs() / size).max() < 3e-3  # 512 x 2^-16 at the very most
-    for product in (layer._multiply_widened(x), layer._multiply_in_halves(x)):
-        assert ((product - wanted).abs() / size).max() < 3e-3
-
-
-@pytest.mark.slow
-def test_without_a_folder_for_it_the_kernel_is_compiled_anew() -> None:
-    code = """
-import numpy as np
-from numba.core import caching
-caching.CacheImpl._locator_classes = []
-from speech_translation.engine.cpu.kernels import multiply
-out, scale = np.empty((1, 1), np.float32), np.ones(1, np.float32)
-multiply(np.full((1, 8), 2, np.float32), np.full((1, 8), 3, np.int8), scale, out, 1)
-print(out[0, 0])
-"""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "48.0", run.stderr
+    assert ((layer._multiply_in_halves(x) - wanted).abs() / size).max() < 3e-3
 
 
 @pytest.mark.slow
 def test_a_request_finds_everything_compiled() -> None:
     code = (
         "from speech_translation import Request, load_audio, load_engine\n"
-        "from speech_translation.engine.cpu import kernels\n"
+        "from speech_translation.engine.cpu import decode_step, products\n"
         "from speech_translation.types import Direction\n"
         "def compiled():\n"
-        "    functions = [x for x in vars(kernels).values() if hasattr(x, 'signatures')]\n"
+        "    named = {**vars(decode_step), **vars(products)}.values()\n"
+        "    functions = [x for x in named if hasattr(x, 'signatures')]\n"
         "    return sum(len(function.signatures) for function in functions)\n"
         "engine = load_engine('phrasebook', 'cpu', precision='int8')\n"
         "before = compiled()\n"
@@ -114,6 +115,31 @@ def test_a_request_finds_everything_compiled() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "True 0", run.stdout + run.stderr
+
+
+def test_the_fastest_prefetching_is_found_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(prefetching.time, "perf_counter", lambda: now)
+    found, used = prefetching.Prefetching(), list[int]()
+    for step in range(100):
+        with found.tried() as distance:
+            used.append(distance)
+            now += 0.2 if distance == 4096 else 0.3
+            now += 9.0 if step == 2 else 0.0  # something else ran, in a turn of the fastest
+    assert set(used[:56]) == set(prefetching.DISTANCES)
+    assert set(used[56:]) == {4096} == {found.distance}
+
+
+@pytest.mark.parametrize("distance", prefetching.DISTANCES)
+def test_prefetching_changes_no_bit(distance: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 1024), torch.randn(300, 1024).bfloat16()
+    narrow, scale = quantised(weight)
+    layers = NarrowLinear(weight, None, None), NarrowLinear(narrow, scale, None)
+    before = [layer(x) for layer in layers]
+    for kind in (1, 2):
+        monkeypatch.setattr(prefetching.PREFETCHING[kind], "distance", distance)
+    assert all(torch.equal(layer(x), old) for layer, old in zip(layers, before, strict=True))
 
 
 def test_quantised_weights_are_within_half_a_step() -> None:

@@ -63,6 +63,18 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def test_memory_is_asked_for_before_the_int8_weights_take_any(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = list[str]()
+    kept = loading.Kept
+    monkeypatch.setattr(loading, "_SMALL", 0)
+    monkeypatch.setattr(loading, "require_memory", lambda *_: steps.append("memory"))
+    monkeypatch.setattr(loading, "Kept", lambda folder: steps.append("weights") or kept(folder))
+    load_local(str(tiny), "cpu", "int8", windowed=True)
+    assert steps == ["memory", "weights"]
+
+
 def tie(folder: Path, tied: bool) -> None:
     edit(
         folder,
@@ -362,7 +374,7 @@ def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> 
 def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) -> None:
     said = scripts.run(
         f"""
-        import os
+        import gc, os, sys
         from speech_translation.process import own_process
 
         for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"):
@@ -371,17 +383,16 @@ def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) 
         if {owned}:
             own_process()
         from speech_translation import load_engine, translate
-        from transformers.utils import import_utils, is_sklearn_available
 
-        installed = is_sklearn_available()
         engine = load_engine("phrasebook", "cpu")
         translate({str(ROOT / "examples" / "en_1.flac")!r}, engine)
         new = {{name for name in os.environ if os.environ[name] != before.get(name)}}
         print(bool(new & {{"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"}}))
-        print(is_sklearn_available() != installed)
+        print(not {{"torch._dynamo", "sympy", "sklearn"}} & set(sys.modules))
+        print(gc.get_freeze_count() > 0)
         """
     )
-    assert said == f"{owned}\n" * 2
+    assert said == f"{owned}\n" * 3
 
 
 def test_a_checkpoint_without_its_template_is_refused_and_not_each_request(copy: Copy) -> None:

@@ -98,8 +98,35 @@ def test_another_direction_reads_the_recording_no_second_time(
     whole = work.positions[0]
     work.forget()
     engine.generate(Request([samples], Direction.JA_EN))
-    assert work.frames == [12 * 100 - FRAMES]
+    assert work.frames == []
     assert work.positions[0] < whole / 10
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("lengths", [(3.0,), (3.0, 9.5, 17.2), (8.5, 8.0)])
+def test_what_was_said_costs_no_second_encoding_and_hardly_a_prompt(
+    engine: LocalEngine,
+    other_engine: LocalEngine,
+    work: Work,
+    lengths: tuple[float, ...],
+    together: bool,
+) -> None:
+    batch = [speech("en", seconds) for seconds in lengths]
+    alone = [other_engine.generate(Request([samples], Direction.JA_EN))[0] for samples in batch]
+    if together:
+        encode_together(engine.asr.model.thinker)
+    engine.generate(Request(batch, Direction.EN_JA, asked_again=True))
+    work.forget()
+    said = engine.generate(Request(batch, Direction.JA_EN))
+    assert work.frames == []
+    assert work.positions == [] or max(work.positions) <= 4  # the tag and what follows it
+    assert [x.text for x in said] == [x.text for x in alone]
+    for got, wanted in zip(said, alone, strict=True):
+        assert got.mean_logprob == pytest.approx(wanted.mean_logprob, abs=1e-4)
+    if len(batch) > 1:  # what a batch keeps is given back
+        work.forget()
+        engine.generate(Request(batch, Direction.EN_JA))
+        assert work.positions[0] > 13 * min(lengths)
 
 
 @pytest.mark.parametrize("lengths", [(3.0, 9.5, 1.2), (20.0, 8.0)])
@@ -162,8 +189,8 @@ def test_nobody_waits_for_work_that_is_only_ahead(engine: LocalEngine, work: Wor
 def test_a_talk_is_worked_on_while_it_goes_on(engine: LocalEngine, work: Work) -> None:
     shared = SharedEngine(engine)
     assert isinstance(shared, Prefills)
-    translator = LiveTranslator(shared, Direction.JA_EN, partial_every=3600)  # as a slow model
-    sound = speech("ja", 26.0)
+    translator = LiveTranslator(shared, Direction.EN_JA, partial_every=3600)  # as a slow model
+    sound = speech("en", 26.0)
     for start in range(0, len(sound), SAMPLE_RATE // 2):
         translator.push(sound[start : start + SAMPLE_RATE // 2], SAMPLE_RATE)
     assert len(work.frames) == 3  # one for each window that has closed

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import signal
 import socket
 import ssl
@@ -21,10 +22,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_translation import cli
+from speech_translation import cli, load_audio, translate
 from speech_translation.engine import Request, load_engine, remote
 from speech_translation.engine.remote import RemoteEngine
-from speech_translation.errors import EngineError
+from speech_translation.errors import EngineError, ServerUnreachable
 from speech_translation.types import SAMPLE_RATE, Direction, Flag
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -44,6 +45,7 @@ class Server(ThreadingHTTPServer):
         self, renders: bool = True, fault: Fault | None = None, model: str = "phrasebook"
     ) -> None:
         self.renders, self.fault, self.model = renders, fault, model
+        self.start: Fault | None = None  # answers for it when the model is asked for
         self.asked = list[tuple[str, Any]]()
         self.keys = list[str | None]()
         self.counting = threading.Lock()
@@ -62,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
+        if self.server.start is not None and self.server.start(self):
+            return
         self.answer({"data": [{"id": self.server.model}]})
 
     def do_POST(self) -> None:
@@ -212,6 +216,31 @@ def test_the_samples_arrive_as_they_are(serve: Callable[..., Server]) -> None:
     sent = clips(1)
     RemoteEngine([server.url]).generate(Request(sent, AUTO))
     np.testing.assert_array_equal(samples(server.asked[0][1]), sent[0])
+
+
+@pytest.mark.parametrize("direction", [AUTO, EN_JA])
+@pytest.mark.parametrize("translations", [False, True])
+def test_what_a_terminal_would_act_on_is_left_out(
+    serve: Callable[..., Server], direction: Direction, translations: bool
+) -> None:
+    said = ["\x1b[31m", "訳\r", "\u202e\x00\u3000文\n", "\x9b2J"]
+
+    def evil(handler: Handler) -> bool:
+        if handler.path.endswith("/translations"):
+            handler.answer({"text": "".join(said)})
+        elif translations and direction is EN_JA:
+            handler.answer({"error": "no such final message"}, 400)
+        else:
+            handler.stream([*(TAG if direction is AUTO else []), *said], "stop")
+        return True
+
+    heard = list[str]()
+    engine = RemoteEngine([serve(fault=evil).url])
+    asked = Request(clips(1), direction, on_text=lambda _, text: heard.append(text))
+    (hypothesis,) = engine.generate(asked)
+    assert hypothesis.text == "[31m訳\u3000文\n2J"
+    assert heard[-1] == hypothesis.text
+    assert "\x1b" not in "".join(heard)
 
 
 def test_an_answer_cut_at_the_limit_is_flagged(serve: Callable[..., Server]) -> None:
@@ -431,6 +460,40 @@ def test_a_refusal_is_not_tried_again(
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("status", [302, 404, 502])
+def test_a_server_that_is_not_there_yet_is_one_sentence(
+    serve: Callable[..., Server], status: int
+) -> None:
+    """An ingress says so while vLLM starts; the Space tries again after this kind of error."""
+    server = serve()
+    server.start = refusal(status)
+    with pytest.raises(ServerUnreachable) as caught:
+        RemoteEngine([server.url])
+    assert f"{server.url}/models gives no answer ({status}" in str(caught.value)
+    assert "with /v1" in str(caught.value)
+    assert len(server.keys) == remote.TRIES
+    there = serve()
+    assert RemoteEngine([server.url, there.url]).model == "phrasebook"
+
+
+def test_a_password_in_an_address_is_sent_and_not_shown(
+    serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = serve()
+    url = server.url.replace("//", "//me:se@cret@")
+    clip = str(EXAMPLES / "en_1.flac")
+    assert cli.main([clip, "--direction", "en2ja", "--engine-url", url]) == 0
+    said = capsys.readouterr().err
+    assert server.keys == [f"Basic {base64.b64encode(b'me:se@cret').decode()}"]
+    server.start = server.fault = refusal(404)
+    assert cli.main([clip, "--engine-url", f"{url},http://me:se@cret@127.0.0.1:9/v1"]) == 1
+    said += capsys.readouterr().err
+    assert cli.main([clip, "--engine-url", "http://me:se@cret@127.0.0.1:port/v1"]) == 1
+    said += capsys.readouterr().err
+    assert said.count("127.0.0.1") >= 5
+    assert "cret" not in said
+
+
 def hanging(handler: Handler) -> bool:
     handler.connection.settimeout(PATIENCE)
     handler.rfile.read(1)  # until the caller has gone
@@ -553,22 +616,26 @@ def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, thr
     no_proxy.setenv("all_proxy", "proxy.example:3128")
     no_proxy.setenv("no_proxy", "company.example")
     server = remote._server(f"http://{host}:8000/v1", {})
-    assert server.proxy == ("http://proxy.example:3128" if through else "")
+    assert server.proxy == ("http://proxy.example:3128 of all_proxy" if through else "")
 
 
 @pytest.mark.parametrize(
     ("proxy", "words"),
     [
-        ("http://me:secret@127.0.0.1:9", "through the proxy http://127.0.0.1:9 "),
-        ("socks5://127.0.0.1:9", "proxy socks5://127.0.0.1:9 cannot be used"),
-        ("nonsense://x", "proxy nonsense://x cannot be used"),
+        ("http://me:secret@127.0.0.1:9", "through the proxy http://127.0.0.1:9 of {} "),
+        ("http://me:my@secret@127.0.0.1:9", "proxy http://127.0.0.1:9 of {} "),
+        ("socks5://127.0.0.1:9", "proxy socks5://127.0.0.1:9 of {} cannot be used"),
+        ("nonsense://x", "proxy nonsense://x of {} cannot be used"),
     ],
 )
-def test_an_error_of_a_proxy_names_it(no_proxy: pytest.MonkeyPatch, proxy: str, words: str) -> None:
-    no_proxy.setenv("http_proxy", proxy)
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_an_error_of_a_proxy_names_it_and_its_variable(
+    no_proxy: pytest.MonkeyPatch, variable: str, proxy: str, words: str
+) -> None:
+    no_proxy.setenv(variable, proxy)
     with pytest.raises(EngineError) as caught:
         RemoteEngine(["http://vllm.example.org/v1"])
-    assert words in str(caught.value)
+    assert words.format(variable) in str(caught.value)
     assert "http://vllm.example.org/v1" in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -581,7 +648,7 @@ def test_an_answer_of_a_proxy_names_it(
     address = server.url.removesuffix("/v1")
     no_proxy.setenv("http_proxy", address)
     engine = RemoteEngine(["http://vllm.example.org/v1"], model="m")
-    with pytest.raises(EngineError, match=f"(?i)the proxy {address}"):
+    with pytest.raises(EngineError, match=f"(?i)the proxy {address} of http_proxy"):
         engine.generate(Request(clips(1), AUTO))
 
 
@@ -611,18 +678,26 @@ def test_a_certificate_of_ones_own_is_named_in_the_environment(
     engine.generate(Request(clips(1), AUTO, cancelled=stop.is_set))
     assert time.monotonic() - began < 2
     no_proxy.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
-    with pytest.raises(EngineError, match=r"missing\.pem cannot be read"):
+    with pytest.raises(EngineError, match=r"missing\.pem cannot be read .* SSL_CERT_FILE\.$"):
         RemoteEngine([url])
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9/v1", "localhost:9/v1", "http://localhost:port/v1"]
+    "url",
+    ["http://127.0.0.1:9/v1", "localhost:9/v1", "http://localhost:port/v1", "ftp://x/v1", "http:"],
 )
 def test_no_server_is_one_sentence(url: str) -> None:
     with pytest.raises(EngineError) as caught:
         load_engine(url=url)
     assert url in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_entry_among_servers_is_said_at_once(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with pytest.raises(EngineError, match="An empty entry is no address"):
+        load_engine(url=f"{server.url},,{server.url}")
+    assert not server.keys
 
 
 def test_an_address_of_something_else_is_said(serve: Callable[..., Server]) -> None:
@@ -637,3 +712,19 @@ def test_a_second_of_sound_is_bounded_in_tokens(serve: Callable[..., Server]) ->
     server = serve()
     RemoteEngine([server.url]).generate(Request([np.zeros(SAMPLE_RATE, np.float32)], AUTO))
     assert server.asked[0][1]["max_completion_tokens"] == 36
+
+
+@pytest.mark.parametrize("renders", [True, False])
+def test_what_was_said_is_a_second_request(serve: Callable[..., Server], renders: bool) -> None:
+    server = serve(renders)
+    engine = RemoteEngine([server.url])
+    sound = load_audio(EXAMPLES / "en_1.flac")
+    translation = translate(sound, engine, EN_JA, transcriber=engine)
+    assert translation.source_text == translation.text != ""
+    if renders:
+        tags = [body["messages"][-1]["content"] for _, body in server.asked]
+        assert tags == ["language Japanese<asr_text>", "language English<asr_text>"]
+    else:
+        forms = [body for path, body in server.asked if path.endswith("translations")]
+        written = [re.search(rb'name="to_language"\r\n\r\n(\w+)', form) for form in forms]
+        assert [found and found[1] for found in written] == [b"ja", b"en"]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from speech_translation.engine.cpu.kernels import decode_step
-from speech_translation.engine.cpu.weights import FEW_ROWS, NarrowLinear
+from speech_translation.engine.cpu.decode_step import decode_step
+from speech_translation.engine.cpu.narrow import FEW_ROWS, NarrowLinear
 from speech_translation.engine.generation import PreallocatedLayer, key_value_cache
 
 _NO_MASK = np.ones((0, 0), np.bool_)
