@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from speech_translation.levels import (
+    REACH,
+    WINDOW,
+    Samples,
+    blocks_at_working_level,
+    is_quiet,
+    once_more,
+    speech_level,
+)
+from speech_translation.process import NO_TELEMETRY
 from speech_translation.types import SAMPLE_RATE, Span
-
-Samples = npt.NDArray[np.float32]
-
-WINDOW = 512
-"""Samples, 32 ms: the detector says one probability for each, having heard the one before."""
 
 # Speech begins at ENTER and lasts until it falls below LEAVE (the defaults of silero-vad).
 ENTER, LEAVE = 0.5, 0.35
@@ -31,17 +37,54 @@ _MODEL = Path(__file__).with_name("assets") / "silero_vad_16k_sequence.onnx"
 _MIN_SPEECH = round(0.15 * SAMPLE_RATE)  # shorter is a click or a knock; "yes" lasts 0.3 s
 _APART = round(0.5 * SAMPLE_RATE)  # what lies closer together is judged as one
 
+# What is heard only once it is amplified counts where it lasts and is sure. The room still sounds
+# for a while after loud speech.
+_SURELY, _SURE = round(0.3 * SAMPLE_RATE), 0.8
+_DYING = 7 * WINDOW  # 0.2 s
+
 _session: Any = None
 _session_lock = threading.Lock()
 
 
 def speech_probabilities(samples: Samples) -> Samples:
-    """Probability of speech in each window of 512 `samples`: float32 `(ceil(n / 512),)`."""
-    return Detector().hear(samples)
+    """Probability of speech in each window of 512 `samples`: float32 `(ceil(n / 512),)`.
+
+    Quiet sound is heard at a working level: beside loud speech, once more between its regions.
+    """
+    detector = Detector()
+    heard = [detector.hear(block) for block in blocks_at_working_level(samples)]
+    probabilities = np.concatenate(heard) if heard else np.empty(0, np.float32)
+    for start, end in _beside_loud(samples, regions_of(probabilities)):
+        if (quiet := once_more(samples[start:end])) is None:
+            continue
+        found = Detector().hear(quiet)
+        for region in regions_of(found):
+            first, last = region.start // WINDOW, region.end // WINDOW
+            if last - first >= _SURELY // WINDOW and found[first:last].mean() >= _SURE:
+                here = slice(start // WINDOW + first, start // WINDOW + last)
+                probabilities[here] = np.maximum(probabilities[here], found[first:last])
+    return probabilities
+
+
+def _beside_loud(samples: Samples, regions: Sequence[Span]) -> Iterator[Span]:
+    """What lies between loud regions and was heard at their level: half a minute on each side."""
+    loud = [r for r in regions if not is_quiet(speech_level(samples[r.start : r.end]))]
+    for before, after in pairwise([None, *loud, None]):
+        start = 0 if before is None else before.end + _DYING
+        end = len(samples) if after is None else after.start
+        if end - start <= 2 * REACH and loud:
+            pieces = [Span(start, end)]
+        else:
+            pieces = [Span(start, start + REACH)] if before is not None else []
+            pieces += [Span(end - REACH, end)] if after is not None else []
+        yield from (piece for piece in pieces if piece.end - piece.start >= _APART)
 
 
 class Detector:
-    """A listener: what it has heard stays with it from call to call."""
+    """A listener: what it has heard stays with it from call to call.
+
+    It says one probability for each window of 512 samples, having heard the one before.
+    """
 
     def __init__(self) -> None:
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
@@ -135,8 +178,7 @@ def _shared_session() -> Any:
     global _session
     with _session_lock:
         if _session is None:
-            import onnxruntime
-
+            onnxruntime = _silent_onnxruntime()
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             options.log_severity_level = 3  # it warns about unused initializers in the file
@@ -144,6 +186,20 @@ def _shared_session() -> Any:
                 _MODEL, options, providers=["CPUExecutionProvider"]
             )
         return _session
+
+
+def _silent_onnxruntime() -> Any:
+    """The module. Its wheels report each start to their makers, unless told before the import."""
+    told = os.environ.get(NO_TELEMETRY)
+    os.environ[NO_TELEMETRY] = "1"
+    try:
+        import onnxruntime
+    finally:
+        if told is None:
+            del os.environ[NO_TELEMETRY]
+        else:
+            os.environ[NO_TELEMETRY] = told
+    return onnxruntime
 
 
 def _forget_session() -> None:

@@ -1,7 +1,8 @@
 """Whether a recording sounds like the other direction than the one that was asked for.
 
 Speech in the target language is transcribed instead of translated, and with confidence, so only the
-model's own language tag shows the mistake. It is asked about one short stretch of speech.
+model's own language tag shows the mistake. It is asked about a few short stretches of speech: of
+one alone, a name or a number, it may be sure and wrong.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from speech_translation.engine import Engine, Request
-from speech_translation.languages import SWITCH, Vote
+from speech_translation.engine.base import Cancelled
+from speech_translation.languages import SWITCH, TOLD, Vote
 from speech_translation.segments import cut
 from speech_translation.types import SAMPLE_RATE, Direction, Segment, Span
 
 _log = logging.getLogger(__name__)
+
+_ASKED = 3
+_LENGTHS = (TOLD, SAMPLE_RATE, 0)  # samples; the shorter ones count where there are too few
 
 
 def regions(segment: Segment) -> tuple[Span, ...]:
@@ -25,33 +30,49 @@ def regions(segment: Segment) -> tuple[Span, ...]:
     return tuple(Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in segment.speech)
 
 
-def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> np.ndarray | None:
-    """The shortest stretch of speech without a pause that lasts a second; None without speech.
+def telling(samples: np.ndarray, found: Sequence[tuple[Span, ...]]) -> list[np.ndarray]:
+    """Up to three stretches of speech without a pause, from all over a recording; none without.
 
-    `samples` are float32 (n,) at 16 kHz, `found` their segments.
+    `samples` are float32 (n,) at 16 kHz, `found` their segments. Long stretches tell more, of which
+    the beginning suffices.
     """
-    regions = [region for segment in found for region in segment]
-    regions.sort(key=lambda region: region.end - region.start)
-    lasting = [r for r in regions if r.end - r.start >= SAMPLE_RATE] or regions[-1:]
-    return cut(samples, lasting[:1]) if lasting else None
+    spoken = [region for segment in found for region in segment]
+    for least in _LENGTHS:
+        lasting = [region for region in spoken if region.end - region.start >= least]
+        if len(lasting) >= _ASKED:
+            break
+    last = len(lasting) - 1
+    chosen = sorted({number * last // (_ASKED - 1) for number in range(_ASKED)} if lasting else ())
+    begun = [Span(a, min(b, a + TOLD)) for a, b in (lasting[number] for number in chosen)]
+    return [cut(samples, [region]) for region in begun]
 
 
-def other_direction(engine: Engine, stretch: np.ndarray, asked: Direction) -> Direction | None:
-    """The direction that the model itself surely names for `stretch` (n,), if it is not `asked`.
+def other_direction(
+    engine: Engine,
+    stretches: Sequence[np.ndarray],
+    asked: Direction,
+    cancelled: Cancelled | None = None,
+) -> Direction | None:
+    """The direction that the model itself surely names for `stretches`, if it is not `asked`.
 
-    None too where the model fails: the visitor has a result by now, which must not be lost for an
-    offer.
+    They are judged together. None too where it was cancelled, and where the model fails: the
+    visitor has a result by now, which must not be lost for an offer.
     """
-    seconds = len(stretch) / SAMPLE_RATE
+    if asked is Direction.AUTO or not stretches:
+        return None
+    for_other = 0.0
     try:
-        answer = engine.generate(Request([stretch], only_direction=True))
+        for first in range(0, len(stretches), engine.batch_size):
+            some = list(stretches[first : first + engine.batch_size])
+            heard = engine.generate(Request(some, only_direction=True, cancelled=cancelled))
+            if cancelled is not None and cancelled():
+                return None
+            for stretch, named in zip(some, heard, strict=True):
+                vote = Vote(named.direction, named.mean_logprob, len(stretch) / SAMPLE_RATE)
+                for_other += -vote.evidence if named.direction is asked else vote.evidence
     except Exception as error:
         # Where and what, without the message: that may quote the visitor.
         place = "".join(traceback.format_tb(error.__traceback__))
         _log.warning("No other direction could be asked for.\n%s%s", place, type(error).__name__)
         return None
-    for heard in answer:
-        vote = Vote(heard.direction, heard.mean_logprob, seconds)
-        if heard.direction is not asked and vote.evidence > SWITCH:
-            return heard.direction
-    return None
+    return asked.spoken if for_other > SWITCH else None

@@ -20,13 +20,12 @@ import numpy as np
 
 from speech_translation.detector import (
     LEAVE,
-    WINDOW,
     Detector,
     Regions,
-    Samples,
     regions_of,
     speech_probabilities,
 )
+from speech_translation.levels import WINDOW, Samples, StreamLevel, at_working_level
 from speech_translation.types import SAMPLE_RATE, Seconds, Span
 
 MODEL_SECONDS: Seconds = 30.0
@@ -152,9 +151,13 @@ def segments_of(
 
 
 def cut(samples: Samples, regions: Sequence[Span]) -> Samples:
-    """The samples of a segment, followed by silence up to the 0.5 s that the model needs."""
+    """The samples of a segment, followed by silence up to the 0.5 s that the model needs.
+
+    Quiet speech is brought to a working level, each region by itself.
+    """
     span = span_of(regions)
-    piece = samples[span.start : span.end]
+    inside = [_moved(region, -span.start) for region in regions]
+    piece = at_working_level(samples[span.start : span.end], inside)
     return np.pad(piece, (0, max(0, _MIN_INPUT - len(piece))))
 
 
@@ -318,13 +321,15 @@ class SpeechStream:
     """`find_segments` for audio that is still coming.
 
     It gives the same segments, whatever the size of the chunks, as long as none has to be cut for
-    its length: that is done once it is too long, by what was heard until then. It keeps the audio
-    of the segment under way and forgets what was before.
+    its length: that is done once it is too long, by what was heard until then. It listens harder to
+    a quiet beginning (`StreamLevel`), where the first region may so begin elsewhere. It keeps the
+    audio of the segment under way and forgets what was before.
     """
 
     def __init__(self, policy: Policy = SENTENCE) -> None:
         self._policy = policy
         self._detector = Detector()
+        self._level = StreamLevel()
         self._stretches = Regions()
         self._ended: list[Span] = []  # regions of the segment under way; a stretch may add to them
         self._done = 0  # the end of the last segment given out
@@ -376,7 +381,8 @@ class SpeechStream:
         return [Span(max(r.start, self._done), r.end) for r in regions if r.end > self._done]
 
     def _hear(self, count: int) -> list[Utterance]:
-        probabilities = self._detector.hear(self._samples[self._heard : self._heard + count])
+        heard = self._level.hear(self._samples[self._heard : self._heard + count])
+        probabilities = self._detector.hear(heard)
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         ended: list[Utterance] = []
         for probability in probabilities.tolist():

@@ -18,13 +18,15 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+import soxr
 from memory import growth
-from recordings import RATE, encoded, wav
+from recordings import RATE, encoded, film, tracks, wav
 
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
 from speech_translation.process import own_process
 from speech_translation.segments import find_segments
+from speech_translation.types import Remark
 
 own_process()  # as the Space does: FFmpeg is bounded
 
@@ -73,9 +75,14 @@ def judge(source: Path | bytes) -> Verdict:
     """Decode and segment a recording as a request does, and see what it takes."""
     began = time.process_time()
     message = ""
+    remarks = list[Remark]()
     with growth() as memory:
         try:
-            samples = load_audio(source, LONGEST)
+            samples = load_audio(source, LONGEST, remark=remarks.append)
+            assert len(remarks) < 100
+            for said in remarks:
+                assert 0 <= said.start <= said.end < 1e12
+                assert "\n" not in str(said)
             assert samples.dtype == np.float32
             assert np.isfinite(samples).all()
             assert len(samples) <= LONGEST * RATE
@@ -148,6 +155,28 @@ def sound_files(speech: np.ndarray) -> dict[str, bytes]:
         files[f"{container} {codec}"] = encoded(container, codec, speech, rate)
     files["mp4 with pictures"] = encoded("mp4", "aac", speech, 44_100, video="mpeg4")
     files["wav stereo"] = wav(short)
+    files["wav antiphase"] = wav(np.stack([speech, -speech], axis=1))
+    files["wav 48 dB down"] = wav(speech / 256, subtype="PCM_24")
+    files["wav with a bang"] = wav(np.concatenate([[1.0, -1.0] * 400, speech / 256]))
+    chain = wav(speech, kind="OGG", subtype="VORBIS")
+    files["ogg chain"] = chain + wav(speech, kind="OGG", subtype="OPUS") + chain
+    files["two tracks"] = tracks({"jpn": speech[::-1], "eng": speech})
+    fast = soxr.resample(speech, RATE, 48_000).astype(np.float32)
+    for kind, codec in (("matroska", "libopus"), ("mp4", "aac"), ("mpegts", "aac")):
+        files[f"{kind} that begins late"] = film(kind, codec, fast, lambda t: t + 4)
+        files[f"{kind} with a gap"] = film(kind, codec, fast, lambda t: t + 5 * (t > 1))
+    again = film("mpegts", "mp2", fast, lambda t: t, pictures=False)
+    files["mpegts that repeats a second"] = again + film(
+        "mpegts", "mp2", fast, lambda t: t + len(speech) / RATE - 1, pictures=False
+    )
+    files["flv that pauses for 12 min"] = film(
+        "flv", "aac", fast, lambda t: t + 700 * (t > 1), pictures=False
+    )
+    files["mpegts whose clock jumps"] = film(
+        "mpegts", "mp2", fast, lambda t: t + 40_000 * (t > 1), pictures=False
+    )
+    kinds = ("wav pcm_16", "mp3 mp3", "flac pcm_16", "adts aac", "flv aac", "wv wavpack")
+    files["joined of six kinds"] = b"".join(files[kind] for kind in kinds)
     return files
 
 
@@ -264,6 +293,16 @@ def tricks(speech: np.ndarray) -> Iterator[Case]:
             header = bytearray(wav(speech))
             header[at : at + 4] = struct.pack("<I", size)
             yield Case(f"size {size} at {at}", bytes(header))
+    for mark in (b"OggS\0\2", b"OggS\0\0"):
+        yield Case(f"20000 pages {mark!r}", (mark + bytes(21)) * 20_000)
+    yield Case("10000 links", (b"OggS\0\2" + bytes(21) + b"OggS\0\0" + bytes(21)) * 10_000)
+    yield Case("10000 beginnings of FLAC", (b"fLaC\0\0\0\x22" + bytes(34)) * 10_000)
+    movie = struct.pack(">I4sI", 12, b"ftyp", 0) + struct.pack(">I4s", 8, b"mdat")
+    yield Case("10000 films", movie * 10_000)
+    yield Case("10000 waves", (b"RIFF" + struct.pack("<I", 4) + b"WAVE") * 10_000)
+    for start in (1e5, 1e9):
+        late = film("matroska", "pcm_s16le", speech, lambda t, by=start: t + by * (t > 0.5), False)
+        yield Case(f"a gap of {start} s", late)
     yield Case("a video without sound", encoded("mp4", None, speech, RATE, video="mpeg4"))
     yield Case("cover art only", _cover_only(speech))
     yield Case("an mp3 with ten million bytes of tags", _tagged(10_000_000))

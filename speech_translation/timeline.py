@@ -1,0 +1,192 @@
+"""Put decoded frames where they belong: one channel at 16 kHz, on the recording's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from speech_translation.clock import JITTER, Frame
+from speech_translation.decoding import Unread
+from speech_translation.errors import AudioError
+from speech_translation.levels import Mixer, Samples, bring_to_full_scale
+from speech_translation.types import SAMPLE_RATE, Remark, RemarkKind, Seconds
+
+_NOTHING = np.empty(0, np.float32)
+_RATES = range(1_000, 768_001)  # Hz; a header that claims another rate is broken
+# Values a second: 768 kHz in stereo, 192 kHz in 8 channels, 48 kHz in 32. A few bytes of FLAC can
+# claim five times as much silence, and decoding it takes that much longer.
+_DENSEST = 1_536_000
+_TOGETHER: Seconds = 1.0  # of frames that are mixed and resampled at a time
+
+_LONGEST: Seconds = 24 * 3600.0  # what says that it is longer is damaged
+_NAMED = 10  # places that are named; the others are counted
+_ROUNDED: Seconds = 0.01  # what a time stamp may be wrong by, more or less
+_NEAR: Seconds = 1.0  # two damaged places closer together are one
+_PAUSE: Seconds = 0.5  # a gap that is worth a word
+
+
+class Timeline:
+    """The sound of a recording as it grows: what follows, gaps, and what was heard before.
+
+    A gap becomes silence. What comes again is left out. Memory is that of the sound and a constant.
+    """
+
+    def __init__(self, name: str, max_seconds: Seconds) -> None:
+        self._name = name
+        self._limit = max_seconds
+        self._joined = bytearray()  # grows in place, so that joining never holds the audio twice
+        self._base: Seconds = 0.0  # where the file under way begins
+        self._now: Seconds = 0.0  # where the next sample belongs, if nothing else is said
+        self._again = False  # whether what comes was heard already
+        self._rate, self._channels = SAMPLE_RATE, 1
+        self._pending: list[Samples] = []
+        self._waiting = 0  # frames in it
+        self._mixer = Mixer()
+        self._resampler: Any = None
+        self._places: list[tuple[RemarkKind, Seconds, Seconds]] = []
+
+    def __len__(self) -> int:
+        """Samples at 16 kHz, of what was settled."""
+        return len(self._joined) // 4
+
+    def begin(self) -> None:
+        """What follows is another file, right behind this one."""
+        self.settle()
+        self._base = self._now = len(self) / SAMPLE_RATE
+        self._again = False
+
+    def back_to(self, length: int) -> None:
+        """Forget what was added behind `length` samples: another decoder tries."""
+        self._pending, self._waiting, self._resampler = [], 0, None
+        self._rate = SAMPLE_RATE
+        del self._joined[4 * length :]
+        self._base = self._now = length / SAMPLE_RATE
+        self._places = [place for place in self._places if place[1] < self._now]
+        self._again = False
+
+    def add(self, frame: Frame) -> None:
+        """Take the next frame.
+
+        Raises AudioError for what is too long or holds no numbers, Unread for an absurd rate.
+        """
+        rate, samples = frame.rate, frame.samples
+        if rate not in _RATES or rate * samples.shape[1] > _DENSEST:
+            raise Unread
+        if frame.jump:
+            self._note(RemarkKind.JUMPED, self._now, self._now + frame.jump)
+        if frame.at is not None:
+            at = frame.at + self._base
+            self._again = (self._again or frame.back) and at < self._now - _ROUNDED
+            if at - self._now > JITTER:
+                kind = RemarkKind.LOST if frame.damaged else RemarkKind.SILENT
+                self._note(kind, self._now, at)
+                if len(samples):
+                    self._silence(at)
+            elif self._again:
+                known = min(len(samples), round((self._now - at) * rate))
+                self._note(RemarkKind.REPEATED, at, at + known / rate)
+                samples = samples[known:]
+        if not len(samples):
+            return
+        if (rate, samples.shape[1]) != (self._rate, self._channels):
+            self._change(rate, samples.shape[1])
+        self._pending.append(samples)
+        self._waiting += len(samples)
+        self._now += len(samples) / rate
+        if self._waiting >= _TOGETHER * rate:
+            self._mix()
+
+    def lack(self, share: float) -> None:
+        """The file under way should be longer, by a share of what there is of it."""
+        lost = sum(
+            end - start
+            for kind, start, end in self._places
+            if kind is RemarkKind.LOST and start >= self._base
+        )
+        seconds = share * (self._now - self._base - lost) - lost
+        if JITTER < seconds < _LONGEST:
+            self._note(RemarkKind.LOST, self._now, self._now + seconds)
+
+    def break_off(self) -> None:
+        """The file under way should be longer, and nobody knows by how much."""
+        if not any(kind is RemarkKind.LOST and end >= self._now for kind, _, end in self._places):
+            self._note(RemarkKind.CUT, self._now, self._now)
+
+    def settle(self) -> None:
+        """Finish what is under way."""
+        self._mix()
+        if self._resampler is not None:
+            self._append(self._resampler.resample_chunk(_NOTHING, last=True))
+            self._resampler = None
+        self._rate = SAMPLE_RATE
+
+    def samples(self) -> Samples:
+        """All of it: float32 `(n,)` in [-1, 1]. Nothing can be added any more."""
+        self.settle()
+        samples = np.frombuffer(self._joined, np.float32)
+        bring_to_full_scale(samples)
+        return samples
+
+    def remarks(self) -> Iterator[Remark]:
+        """Where sound is missing or was left out."""
+        for kind, start, end in self._places[:_NAMED]:
+            yield Remark(kind, start, end)
+        if (more := len(self._places) - _NAMED) > 0:
+            yield Remark(RemarkKind.MORE, number=more)
+
+    def _note(self, kind: RemarkKind, start: Seconds, end: Seconds) -> None:
+        if kind is RemarkKind.SILENT and end - start < _PAUSE:
+            return
+        if self._places and self._places[-1][0] == kind and start - self._places[-1][2] < _NEAR:
+            start = min(self._places.pop()[1], start)
+        self._places.append((kind, start, end))
+
+    def _silence(self, until: Seconds) -> None:
+        """Go on at `until`, in silence."""
+        self._check(until)
+        rate, channels = self._rate, self._channels
+        self.settle()
+        self._joined.extend(bytes(max(0, 4 * (round(until * SAMPLE_RATE) - len(self)))))
+        self._now = until
+        self._change(rate, channels)
+
+    def _change(self, rate: int, channels: int) -> None:
+        """What follows has another rate or other channels."""
+        self._mix()
+        if rate != self._rate:
+            import soxr
+
+            self.settle()
+            same = rate == SAMPLE_RATE
+            self._resampler = None if same else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
+        self._rate, self._channels = rate, channels
+
+    def _mix(self) -> None:
+        """Mix, resample and append the frames that wait."""
+        if not self._pending:
+            return
+        block = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+        self._pending, self._waiting = [], 0
+        mono = self._mixer.mix(block, self._rate)
+        if not np.isfinite(mono).all():
+            raise AudioError(
+                f"{self._name} contains samples that are not numbers (NaN or infinite). "
+                "Export it again, for example as 16-bit wav."
+            )
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(np.ascontiguousarray(mono))
+        self._append(mono)
+
+    def _append(self, samples: Samples) -> None:
+        self._joined.extend(np.ascontiguousarray(samples, np.float32).data)
+        self._check(len(self) / SAMPLE_RATE)
+
+    def _check(self, seconds: Seconds) -> None:
+        if seconds > self._limit:
+            raise AudioError(
+                f"{self._name} is longer than the limit of {self._limit:g} seconds. "
+                "Split it, or raise max_seconds (--max-seconds on the command line).",
+                kind="too_long",
+            )

@@ -1,0 +1,91 @@
+"""Choose the sound track that is translated: a film may have one for each language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from speech_translation.errors import AudioError, one_line
+from speech_translation.types import Language, Remark, RemarkKind
+
+# ISO 639-1, 639-2, and what people write.
+_NAMES = {
+    Language.ENGLISH: ("en", "eng", "english"),
+    Language.JAPANESE: ("ja", "jpn", "jp", "jap", "japanese"),
+}
+_LANGUAGES = {name: language for language, names in _NAMES.items() for name in names}
+
+
+class Track(NamedTuple):
+    """A sound track of a file."""
+
+    language: str
+    """As its metadata have it, or nothing."""
+    aside: bool = False
+    """Whether it is a commentary or describes the pictures."""
+    best: bool = False
+    """Whether a player would take it."""
+
+
+class Wanted(NamedTuple):
+    """Which track is asked for."""
+
+    track: int | str | None = None
+    """The number of a sound track, from 1, or a language; None for the best."""
+    language: Language | None = None
+    """What is spoken, if that is known."""
+    say: Callable[[Remark], object] = lambda _: None
+    """Hears which one is taken of several."""
+
+
+def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
+    """The index of the wanted one of `tracks`, which are those of the file `name`.
+
+    Without a number or a language it is the first in the language that is spoken, commentaries
+    last, or else the one that a player takes. Raises AudioError if there is no such track.
+    """
+    asked = wanted.track
+    if isinstance(asked, str) and asked.isdecimal():
+        asked = int(asked)
+    if isinstance(asked, int):
+        if not 1 <= asked <= len(tracks):
+            raise AudioError(f"{name} has no sound track {asked}: it has {_listed(tracks)}.")
+        index = asked - 1
+    else:
+        language = asked or wanted.language
+        in_it = [i for i, track in enumerate(tracks) if language and _same(track, language)]
+        in_it.sort(key=lambda i: tracks[i].aside)
+        best = next((i for i, track in enumerate(tracks) if track.best), 0)
+        unknown = len(tracks) == 1 and not _known(tracks[0].language)
+        if asked and not in_it and not unknown:
+            raise AudioError(
+                f"{name} has no sound track in {one_line(str(asked))!r}: it has {_listed(tracks)}."
+            )
+        index = in_it[0] if in_it else best
+    if len(tracks) > 1:
+        wanted.say(_taken(tracks, index))
+    return index
+
+
+def _known(language: str) -> bool:
+    return language not in ("", "und", "mul", "zxx")
+
+
+def _same(track: Track, language: str) -> bool:
+    """Whether a track is in `language`, however both write it: en, eng, en-US, English."""
+    mine, theirs = (
+        text.lower().replace("_", "-").split("-")[0] for text in (track.language, language)
+    )
+    return _known(mine) and _LANGUAGES.get(mine, mine) == _LANGUAGES.get(theirs, theirs)
+
+
+def _taken(tracks: Sequence[Track], index: int) -> Remark:
+    """Which one is taken, in which languages they are where one of them says it."""
+    said = [one_line(track.language[:20]) if _known(track.language) else "?" for track in tracks]
+    languages = tuple(said[:20]) if set(said) != {"?"} else ()
+    return Remark(RemarkKind.TRACK, number=index + 1, of=len(tracks), languages=languages)
+
+
+def _listed(tracks: Sequence[Track]) -> str:
+    """How many there are and, where one of them says it, in which language each is."""
+    return f"{len(tracks)}{_taken(tracks, 0).listed}"

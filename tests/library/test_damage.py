@@ -1,0 +1,327 @@
+"""Recordings that are cut short, damaged, or follow each other in one file."""
+
+import io
+import random
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from clips import clip
+from listening import FAST, heard, speech, spoken
+from recordings import RATE, encoded, film, wav
+
+from speech_translation import AudioError, load_audio
+from speech_translation.parts import MOST_PARTS
+from speech_translation.types import Direction, Segment, Translation
+from speech_translation.video import add_captions
+
+LENGTH = len(clip("en_1")) / RATE
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+MISSING = "s sound is missing or could not be decoded"
+
+
+def resampled(rate: int, times: int = 1) -> np.ndarray:
+    return soxr.resample(np.tile(clip("en_1"), times), RATE, rate).astype(np.float32)
+
+
+@cache
+def recording(name: str, times: int = 1) -> bytes:
+    """The sentence, so many times, as `name`: a kind of libsndfile's, or a format and a codec."""
+    kind, _, codec = name.partition(" ")
+    sound = np.tile(clip("en_1"), times)
+    if kind == "RIFX":
+        file = io.BytesIO()
+        soundfile.write(file, sound, RATE, "PCM_16", "BIG", "WAV")
+        return file.getvalue()
+    if not codec:
+        return wav(sound, kind=kind)
+    if kind == "OGG":
+        return wav(sound, kind=kind, subtype=codec)
+    if codec == "libopencore_amrnb":
+        return encoded(kind, codec, resampled(8_000, times), 8_000)
+    if codec == "wavpack":
+        return encoded(kind, codec, sound, RATE)
+    pictures, kind = kind.startswith("film/"), kind.removeprefix("film/")
+    options = {"moov_size": "30000"} if kind in ("mp4", "mov") else {}  # it comes first
+    return film(kind, codec, resampled(FAST, times), lambda t: t, pictures, options)
+
+
+# Several recordings in one file
+
+
+def test_every_link_of_an_ogg_chain_is_heard() -> None:
+    vorbis = wav(clip("en_1"), kind="OGG", subtype="VORBIS")
+    opus = wav(speech(), FAST, kind="OGG", subtype="OPUS")
+    slow = wav(speech(22_050), 22_050, kind="OGG", subtype="VORBIS")
+    for data in (vorbis + vorbis, opus + opus, vorbis + opus + slow):
+        samples, remarks = heard(data)
+        parts = 3 if data.endswith(slow) else 2
+        assert len(samples) == pytest.approx(parts * len(clip("en_1")), abs=0.05 * RATE)
+        assert len(spoken(samples)) == parts
+        assert remarks == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("WAV", "RIFX", "AIFF", "FLAC", "AU", "CAF", "W64", "RF64", "wv wavpack"),
+        *("mp4 aac", "mp3 libmp3lame", "webm libopus", "adts aac", "flv aac", "avi libmp3lame"),
+        *("asf aac", "amr libopencore_amrnb", "film/matroska aac"),
+    ],
+)
+def test_files_that_were_joined_are_heard_to_the_end(name: str) -> None:
+    part = recording(name)
+    samples, remarks = heard(part + part)
+    assert len(samples) == pytest.approx(2 * len(load_audio(part)), abs=0.1 * RATE)
+    assert len(spoken(samples)) == 2
+    assert remarks == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("WAV", "mp3 libmp3lame"),
+        ("mp3 libmp3lame", "WAV"),
+        ("FLAC", "WAV", "adts aac"),
+        ("OGG OPUS", "mp3 libmp3lame", "FLAC"),
+        ("mpegts aac", "WAV"),
+        ("webm libopus", "mp4 aac", "OGG VORBIS"),
+        ("mp4 aac", "mp3 libmp3lame"),
+    ],
+    ids=" + ".join,
+)
+def test_joined_files_may_be_of_any_kinds(names: tuple[str, ...]) -> None:
+    samples, remarks = heard(b"".join(map(recording, names)))
+    assert len(spoken(samples)) == len(names)
+    assert len(samples) == pytest.approx(len(names) * LENGTH * RATE, abs=0.15 * RATE)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("name", ["mp3 libmp3lame", "FLAC"])
+@pytest.mark.parametrize("brand", [b"avif", b"heic", b"isom"])
+def test_a_picture_in_front_of_the_sound_is_no_recording(name: str, brand: bytes) -> None:
+    picture = bytes(40) + b"\0\0\0\x20ftyp" + brand + bytes(400)
+    size = len(picture)
+    length = bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    samples, remarks = heard(b"ID3\x04\0\0" + length + picture + recording(name))
+    assert len(spoken(samples)) == 1
+    assert remarks == []
+
+
+def test_what_follows_and_is_no_recording_is_left_alone() -> None:
+    rubbish = random.Random(1).randbytes(50_000)
+    for name in ("WAV", "FLAC", "OGG VORBIS", "mp4 aac", "webm libopus", "mp3 libmp3lame"):
+        samples, remarks = heard(recording(name) + bytes(4000) + rubbish)
+        assert len(spoken(samples)) == 1
+        assert not any("recordings in it" in said for said in remarks), name
+
+
+def test_a_link_that_is_no_sound_is_said_and_the_others_are_heard() -> None:
+    part = recording("OGG VORBIS")
+    broken = part[:28] + bytes(len(part) - 28)
+    for data in (part + broken, part + broken[:100] + part):
+        samples, remarks = heard(data)
+        assert len(samples) >= len(clip("en_1"))
+        assert remarks == [] or "could not be decoded" in remarks[0]
+    silent = encoded("mp4", None, speech(), FAST, video="mpeg4")
+    samples, remarks = heard(recording("WAV") + silent)
+    assert len(spoken(samples)) == 1
+    assert remarks == ["1 of the 2 recordings in it could not be decoded"]
+
+
+def test_more_recordings_than_are_decoded_are_said() -> None:
+    part = wav(np.full(160, 0.1, np.float32))
+    samples, remarks = heard(part * (MOST_PARTS + 1))
+    assert len(samples) == 160 * MOST_PARTS
+    assert remarks == [f"only the first {MOST_PARTS} recordings in it are decoded: split it"]
+    assert heard(part * MOST_PARTS)[1] == []
+
+
+@pytest.mark.parametrize("length", [1 << 45, 1 << 62, 1 << 63, (1 << 64) - 1])
+def test_a_length_beyond_every_file_is_its_end(length: int, tmp_path: Path) -> None:
+    film = recording("mp4 aac")
+    box = b"\0\0\0\1free" + length.to_bytes(8, "big")
+    path = tmp_path / "a.m4a"
+    path.write_bytes(film + box + b"x" * 8)
+    np.testing.assert_array_equal(load_audio(path), load_audio(film))
+    np.testing.assert_array_equal(load_audio(path.read_bytes()), load_audio(film))
+    for head in (
+        b"caff\0\1\0\0free" + length.to_bytes(8, "big"),
+        ASF_HEADER + length.to_bytes(8, "little"),
+        b"\x1aE\xdf\xa3\x01" + (length & (1 << 56) - 1).to_bytes(7, "big"),
+        b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0" + length.to_bytes(8, "little"),
+    ):
+        path.write_bytes(head + b"x" * 100)
+        for source in (path, path.read_bytes()):
+            with pytest.raises(AudioError, match="holds no sound"):
+                load_audio(source)
+
+
+# Cut short
+
+CUT = [
+    *("WAV", "RIFX", "AIFF", "FLAC", "AU", "CAF", "W64", "RF64", "wv wavpack", "mp3 libmp3lame"),
+    *("mp4 aac", "film/mp4 aac", "mov pcm_s16le", "webm libopus", "film/matroska aac", "asf aac"),
+    *("flv aac", "avi libmp3lame", "film/avi pcm_s16le"),
+]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_an_end_that_is_missing_is_said(name: str) -> None:
+    data = recording(name, times=3)
+    whole, remarks = heard(data)
+    assert remarks == []
+    samples, remarks = heard(data[: int(0.6 * len(data))])
+    assert 0.25 * len(whole) < len(samples) < 0.75 * len(whole)
+    assert len(remarks) == 1
+    start, end = (float(word) for word in remarks[0].split()[1:4:2])
+    assert start == pytest.approx(len(samples) / RATE, abs=0.1)
+    assert end == pytest.approx(len(whole) / RATE, abs=0.3)
+    assert remarks[0].endswith(MISSING)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OGG VORBIS", "OGG OPUS", "ogg libopus", "ogg flac", "adts aac", "ac3 ac3", "eac3 eac3"),
+        *("amr libopencore_amrnb", "mpegts aac", "film/mpegts aac", "mpeg ac3", "film/vob mp2"),
+    ],
+)
+def test_where_a_file_breaks_off_that_says_no_length_is_said(name: str) -> None:
+    data = recording(name, times=3)
+    whole, remarks = heard(data)
+    assert remarks == []
+    for share in (0.6, 0.61):
+        samples, remarks = heard(data[: int(share * len(data)) | 1])  # between no two packets
+        assert 0.5 * len(whole) < len(samples) < 0.7 * len(whole)
+        assert remarks == [f"it breaks off at {len(samples) / RATE:.1f} s: its end is missing"]
+    link = data[: int(0.6 * len(data)) | 1]
+    assert len(heard(link + recording("WAV"))[1]) == 1
+
+
+@pytest.mark.parametrize("rate", [44_100, 16_000, 8_000])
+@pytest.mark.parametrize("name", ["mp3 libmp3lame", "mp2 mp2"])
+def test_where_mpeg_sound_breaks_off_that_says_no_length_is_said(name: str, rate: int) -> None:
+    kind, codec = name.split()
+    if codec == "mp2" and rate < 16_000:
+        rate = 48_000
+    options = {"write_xing": "0"} if kind == "mp3" else {}
+    data = encoded(kind, codec, resampled(rate, 3), rate, options=options)
+    assert heard(data)[1] == []
+    for share in (0.6, 0.61):
+        samples, remarks = heard(data[: int(share * len(data)) | 1])
+        assert remarks == [f"it breaks off at {len(samples) / RATE:.1f} s: its end is missing"]
+
+
+@pytest.mark.parametrize("following", ["OGG VORBIS", "OGG OPUS", "ogg flac"])
+@pytest.mark.parametrize("name", ["OGG VORBIS", "OGG OPUS", "ogg libopus"])
+def test_behind_a_torn_page_the_next_link_is_heard_whole(name: str, following: str) -> None:
+    data, more = recording(name, times=3), recording(following)
+    for share in (0.3, 0.6, 0.61):
+        torn = data[: int(share * len(data)) | 1]
+        alone, said = heard(torn)
+        samples, remarks = heard(torn + more)
+        assert len(samples) == pytest.approx(len(alone) + len(heard(more)[0]), abs=0.05 * RATE)
+        assert (
+            remarks == said == [f"it breaks off at {len(alone) / RATE:.1f} s: its end is missing"]
+        )
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_what_nobody_knew_when_it_was_written_is_not_missing(length: int) -> None:
+    data = bytearray(recording("WAV"))
+    for at in (4, 40):
+        data[at : at + 4] = length.to_bytes(4, "little")
+    samples, remarks = heard(bytes(data))
+    assert len(samples) == len(clip("en_1"))
+    assert remarks == []
+
+
+def test_sound_that_ends_before_the_picture_or_the_captions_is_whole(tmp_path: Path) -> None:
+    shorter = film("matroska", "aac", speech()[: 2 * FAST], lambda t: t * 1.65)
+    source, captioned = tmp_path / "talk.mkv", tmp_path / "captioned.mkv"
+    source.write_bytes(recording("film/matroska aac"))
+    last = Segment(1.0, 9.0, "郵便局まで。", Direction.EN_JA)
+    add_captions(source, Translation([last], Direction.EN_JA, 9.0), captioned, "mkv")
+    with av.open(str(captioned)) as container:
+        assert container.duration > 7e6  # and the sound lasts for 3.3 s
+    for data in (shorter, captioned.read_bytes()):
+        assert not any("missing" in said for said in heard(data)[1])
+
+
+# Damage
+
+
+@pytest.mark.parametrize("zero", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mp3 libmp3lame", "adts aac", "ac3 ac3", "mp4 aac", "film/mp4 aac", "ogg libopus"),
+        *("mpegts aac", "flac flac", "webm libopus", "matroska libmp3lame", "film/matroska aac"),
+        *("asf libmp3lame", "flv libmp3lame", "avi libmp3lame", "film/avi libmp3lame"),
+        *("amr libopencore_amrnb", "OGG VORBIS", "wv wavpack"),
+    ],
+)
+def test_damage_is_said_and_the_rest_keeps_its_time(name: str, zero: bool) -> None:
+    times = 4  # a film of Matroska's is damaged up to its next cluster, after 5 s
+    data = recording(name, times)
+    whole = load_audio(data)
+    middle, size = int(0.42 * len(data)), len(data) // 12
+    rubbish = bytes(size) if zero else random.Random(3).randbytes(size)
+    samples, remarks = heard(data[:middle] + rubbish + data[middle + size :])
+    near = 0.6 if name == "adts aac" else 0.4  # it has no clock, and quiet sound takes fewer bytes
+    assert len(samples) == pytest.approx(len(whole), abs=near * RATE)
+    first, *_, last = spoken(samples)
+    assert first == pytest.approx(spoken(whole)[0], abs=0.1)
+    assert last[1] == pytest.approx(spoken(whole)[-1][1], abs=near)
+    assert [said[-len(MISSING) :] for said in remarks] == [MISSING]
+
+
+@pytest.mark.parametrize("count", [20_000, 100_000])
+def test_zeros_behind_the_last_frame_are_no_sound(count: int) -> None:
+    part = recording("mp3 libmp3lame", times=3)
+    samples, remarks = heard(part + bytes(count))
+    assert len(samples) == pytest.approx(len(load_audio(part)), abs=0.1 * RATE)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("name", ["amrnb", "amrwb"])
+def test_frames_without_speech_keep_their_time(name: str) -> None:
+    if name == "amrnb":
+        start, speech_frame, noise = b"#!AMR\n", b"\x3c" + bytes(range(31)), b"\x44" + bytes(5)
+    else:
+        start, speech_frame, noise = b"#!AMR-WB\n", b"\x0c" + bytes(range(23)), b"\x4c" + bytes(5)
+    second = speech_frame * 25 + (noise + b"\x7c" * 7) * 3 + b"\x78"
+    for data in (start + second * 20, start + b"\x7c" * 50 + second * 19):
+        samples, remarks = heard(data)
+        assert len(samples) / RATE == pytest.approx(20, abs=0.01)
+        assert remarks == []
+    pauses = samples[RATE:].reshape(19, RATE)[:, int(0.55 * RATE) : int(0.95 * RATE)]
+    assert np.abs(pauses).max() < 1e-3
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_transport_stream_that_lost_its_middle_keeps_the_time_of_its_end(share: float) -> None:
+    data = recording("mpegts aac", times=3)
+    whole = load_audio(data)
+    cut, hole = int(share * len(data)), len(data) // 5
+    samples, remarks = heard(data[:cut] + data[cut + hole :])
+    assert len(samples) == pytest.approx(len(whole), abs=0.05 * RATE)
+    assert np.corrcoef(samples[-RATE:], whole[-RATE:])[0, 1] > 0.9
+    assert len(remarks) == 1
+    assert "missing" in remarks[0]
+
+
+def test_the_index_of_a_long_avi_is_no_damage() -> None:
+    data = recording("film/avi pcm_s16le", times=2)
+    with av.open(io.BytesIO(data)) as container:
+        sound = [packet.pos - 8 for packet in container.demux(audio=0) if packet.size]
+    at = sound[len(sound) // 2]
+    index = b"ix01" + (600).to_bytes(4, "little") + bytes(600)
+    samples, remarks = heard(data[:at] + index + data[at:])
+    np.testing.assert_array_equal(samples, load_audio(data))
+    assert remarks == []
