@@ -96,13 +96,18 @@ def _parser() -> Any:
 
 def _joined(pieces: Iterable[str], limit: float) -> list[str]:
     """Join pieces that no line break may part (kinsoku), as long as the result fits `limit`."""
-    result: list[str] = []
+    result = list[list[str]]()
+    width, last = 0.0, ""
     for piece in pieces:
-        if result and not _may_part(result[-1], piece) and width_of(result[-1] + piece) <= limit:
-            result[-1] += piece
+        more = width_of(piece)
+        if result and not _may_part(last, piece) and width + more <= limit:
+            result[-1].append(piece)
+            width += more
         else:
-            result.append(piece)
-    return result
+            result.append([piece])
+            width = more
+        last = piece if piece.strip() else last + piece
+    return ["".join(parts) for parts in result]
 
 
 def _may_part(before: str, after: str) -> bool:

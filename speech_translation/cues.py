@@ -1,7 +1,7 @@
 """Divide a translation into subtitles: cues of at most two lines, for as long as the text is said.
 
-The text gets its times from the speech (`layout`). Widths count half-width characters: a full-width
-one is two.
+With both texts a cue has a line of each: the translation, and below it what was said. Texts get
+their times from the speech (`layout`). Widths count half-width characters: a full-width one is two.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from speech_translation.atoms import Atom, Break, atoms_of, width_of
-from speech_translation.layout import LONG_PAUSE_MS, Edge, Layout
+from speech_translation.bilingual import Pair, Text, divide
+from speech_translation.layout import LONG_PAUSE_MS, MAX_CUE_MS, Edge, Layout
 from speech_translation.text import has_japanese
-from speech_translation.types import Language, Seconds, Segment, Translation
+from speech_translation.types import Language, Seconds, Segment, Show, Translation, Word
+from speech_translation.words import word_times
 
-MAX_CUE_MS = 7_000
 LINE_WIDTH = {Language.ENGLISH: 42, Language.JAPANESE: 40}
 """Half-width characters on one of a cue's two lines: 42 in English, 20 full-width in Japanese."""
 
@@ -31,27 +32,32 @@ class Cue(NamedTuple):
     text: str
 
 
-def cues(translation: Translation) -> list[Cue]:
+def cues(translation: Translation, show: Show | str = Show.TRANSLATION) -> list[Cue]:
     """Split the segments into cues of at most two lines and 7 s, in order and never overlapping.
 
     A cue shows while its text is said, as far as width and pauses tell: it ends with its region of
     speech and never lies over a pause of a second. A single line that is said for over 7 s, as when
     one short sentence lies in a long region, shows for 7 s from its start. A cue lasts at least
     1 ms; one whose region is too short or overlaps the one before is moved on for that.
+
+    `show` says of which text. Of both, the first line is the translation and the second one what
+    was said; a line stays where the other language needs more of them. A segment that has only one
+    of the texts has cues as if that were asked for.
     """
+    show = Show(show)
     result: list[Cue] = []
     free_ms = 0
     for segment in translation.segments:
-        text = single_line(segment.text)
-        if not width_of("".join(text.split())):  # empty, or nothing that can be seen
-            continue
-        limit = LINE_WIDTH[_language(segment, text)]
-        atoms = atoms_of(text, limit)
-        times = Layout(atoms, _regions(segment, free_ms)).times()
-        for first, last in _split(atoms, times, limit):
-            begin = max(times[first].go, free_ms)
-            free_ms = max(begin + 1, min(times[last].stop, begin + MAX_CUE_MS))
-            result.append(Cue(begin, free_ms, _lines(atoms[first:last], limit)))
+        regions = _regions(segment, free_ms)
+        text = source = None
+        if show is not Show.SOURCE:
+            text = _laid(segment.text, segment.direction.target, regions)
+        if show is not Show.TRANSLATION:
+            source = _laid(segment.source_text, segment.direction.source, regions, segment.words)
+        for cue in _divided(text, source):
+            begin = max(cue.start_ms, free_ms)
+            free_ms = max(begin + 1, min(cue.end_ms, begin + MAX_CUE_MS))
+            result.append(Cue(begin, free_ms, cue.text))
     return result
 
 
@@ -70,9 +76,69 @@ def single_line(text: str) -> str:
     ).strip()
 
 
-def _language(segment: Segment, text: str) -> Language:
+def _laid(
+    text: str,
+    language: Language | None,
+    regions: Sequence[tuple[int, int]],
+    words: Sequence[Word] = (),
+) -> Text | None:
+    """A text in its pieces, over the regions of speech; None if there is nothing to be seen.
+
+    Where its `words` have been timed, it has their times.
+
+    Without a language its script tells which it is.
+    """
+    text = single_line(text)
+    if not width_of("".join(text.split())):
+        return None
     written = Language.JAPANESE if has_japanese(text) else Language.ENGLISH
-    return segment.direction.target or written
+    limit = LINE_WIDTH[language or written]
+    atoms = atoms_of(text, limit)
+    times = word_times(atoms, words) or Layout(atoms, regions).times()
+    return Text(atoms, times, limit)
+
+
+def _divided(text: Text | None, source: Text | None) -> list[Cue]:
+    """The cues of a segment, whose times may still overlap those of the one before."""
+    if text is None or source is None:
+        only = text or source
+        if only is None:
+            return []
+        atoms, times, limit = only
+        return [
+            Cue(times[first].go, times[last].stop, _lines(atoms[first:last], limit))
+            for first, last in _split(atoms, times, limit)
+        ]
+    edges = divide(text, source)
+    above = _parts(text, [edge.text for edge in edges])
+    below = _parts(source, [edge.source for edge in edges])
+    lines = ["\n".join(pair) for pair in zip(above, below, strict=True)]
+    return [Cue(*time, line) for time, line in zip(_times(source, edges), lines, strict=True)]
+
+
+def _times(source: Text, edges: Sequence[Pair]) -> Iterator[tuple[int, int]]:
+    """When the cues between the edges show: while the source's part is said.
+
+    A part that stands through several cues has its time divided among them.
+    """
+    moves = [n for n, (first, last) in enumerate(pairwise(edges)) if first.source < last.source]
+    for begin, end in pairwise([0, *moves[1:], len(edges) - 1]):
+        start, stop = source.times[edges[begin].source].go, source.times[edges[end].source].stop
+        length = max(stop - start, 0)
+        times = [start + length * number // (end - begin) for number in range(end - begin + 1)]
+        yield from pairwise(times)
+
+
+def _parts(text: Text, edges: Sequence[int]) -> list[str]:
+    """What stands between the edges; where that is nothing, what stood there before, or will."""
+    parts = [
+        "".join(atom.text for atom in text.atoms[first:last]).strip()
+        for first, last in pairwise(edges)
+    ]
+    shown = next(part for part in parts if part)
+    for number, part in enumerate(parts):
+        shown = parts[number] = part or shown
+    return parts
 
 
 def _regions(segment: Segment, free_ms: int) -> list[tuple[int, int]]:

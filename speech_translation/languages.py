@@ -12,10 +12,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from speech_translation.types import Direction, Seconds
+from speech_translation.types import SAMPLE_RATE, Direction, Seconds
 
 SWITCH = 3.0
 """Nats. A piece of its own needs twice that against its neighbours: a probability of 0.998."""
+
+TOLD = 3 * SAMPLE_RATE
+"""Samples at the beginning of a region from which the model tells its language; more would only
+cost."""
 
 _SUREST = 10.0  # nats; a model can be surer than it has reason to be
 _WHOLE: Seconds = 1.5  # what is shorter says less about its language: "um", "no"

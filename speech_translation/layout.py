@@ -21,6 +21,8 @@ from speech_translation.types import Seconds
 LONG_PAUSE_MS = 1_000
 """No cue lies over a pause of so long: nobody reads for a second what nobody says."""
 
+MAX_CUE_MS = 7_000
+
 # How long a text is spoken, in half-width characters (least squares over the sentences of
 # evaluation/data): a kana of a translation stands for 0.07 s of speech, a kanji for twice as much,
 # a digit, which is half as wide, for more; and a sentence lasts 0.6 s more than its characters.

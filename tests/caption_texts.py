@@ -1,4 +1,6 @@
-"""Texts that captions have to take, for property tests."""
+"""Texts that captions have to take, for property tests, and how wide their lines are."""
+
+import unicodedata
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -28,3 +30,15 @@ texts = st.one_of(
     st.lists(words, max_size=60).map("".join),
     st.text(max_size=200),
 )
+
+
+def width(line: str) -> int:
+    """In columns: a full-width character takes two, a combining one none."""
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(char) in ("W", "F")
+        else 1
+        for char in line
+    )

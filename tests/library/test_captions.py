@@ -8,7 +8,7 @@ from typing import get_args
 
 import pysubs2
 import pytest
-from caption_texts import texts, unhurried
+from caption_texts import texts, unhurried, width
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,17 +22,6 @@ EN, JA, AUTO = Direction.JA_EN, Direction.EN_JA, Direction.AUTO
 def translation(*segments: tuple[float, float, str], direction: Direction = EN) -> Translation:
     return Translation(
         [Segment(start, end, text, direction) for start, end, text in segments], direction, 60.0
-    )
-
-
-def width(line: str) -> int:
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(char) in ("W", "F")
-        else 1
-        for char in line
     )
 
 
@@ -129,6 +118,7 @@ def test_json_holds_everything_and_no_nan() -> None:
         "compute_seconds": 0.5,
         "tokens": 5,
         "rtfx": 4.0,
+        "remarks": [],
         "flags": ["low_confidence", "no_speech"],
         "text": "こんにちは\n",
         "segments": [

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from caption_texts import texts, unhurried, words
+from caption_texts import texts, unhurried, width, words
 from clips import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,17 +39,6 @@ def said(text: str, *regions: tuple[float, float], direction: Direction = EN) ->
     """The cues of a segment that is spoken in `regions`."""
     segment = Segment(regions[0][0], regions[-1][1], text, direction, regions=regions)
     return cues(Translation([segment], direction, 60.0))
-
-
-def width(line: str) -> int:
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(char) in ("W", "F")
-        else 1
-        for char in line
-    )
 
 
 # Where a text is divided

@@ -206,14 +206,30 @@ def test_a_long_text_without_loops_is_checked_quickly() -> None:
         ("language Japanese<asr_text>駅です。", Language.JAPANESE, "駅です。"),
         ("language English<asr_text> Hello. ", Language.ENGLISH, "Hello."),
         ("language None<asr_text>", None, ""),
-        ("language Jap", None, ""),
-        ("lang", None, ""),
         ("", None, ""),
         ("No tag at all", None, "No tag at all"),
+        # About language, by a model that names none
+        ("language is how people share thoughts.", None, "language is how people share thoughts."),
+        ("language lessons", None, "language lessons"),
+        ("language English<asr_text>language tests", Language.ENGLISH, "language tests"),
     ],
 )
 def test_reply(reply: str, language: Language | None, text: str) -> None:
     assert parse_reply(reply) == (language, text)
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        *((beginning, "") for beginning in ("", "lang", "language", "language ", "language Jap")),
+        ("language Japanese<asr_text>駅", "駅"),
+        ("language is how", "language is how"),
+        ("lane", "lane"),
+        ("languages", "languages"),
+    ],
+)
+def test_a_growing_reply_shows_no_half_tag(reply: str, shown: str) -> None:
+    assert parse_reply(reply, growing=True)[1] == shown
 
 
 def test_context_cannot_end_the_turn() -> None:
