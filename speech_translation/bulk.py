@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from speech_translation.audio import find_recordings
+from speech_translation.audio import EXTENSIONS, find_recordings, is_stream
 from speech_translation.captions import write
 from speech_translation.engine.base import Cancelled
-from speech_translation.errors import AudioError, SpeechTranslationError, first_words
+from speech_translation.errors import AudioError, SpeechTranslationError, first_words, one_line
 from speech_translation.files import unwritable
-from speech_translation.journal import STANDARD_INPUT, Entry, Journal, Recording
+from speech_translation.journal import STANDARD_INPUT, Entry, Journal, Recording, RunSettings
+from speech_translation.results import Results
 from speech_translation.types import Seconds, Translation
+from speech_translation.video import add_captions, require_captionable
 
 LISTS = frozenset({".txt", ".list"})
 """What is read as a list of recordings, one path a line."""
@@ -27,6 +30,7 @@ Translate = Callable[[Recording, Cancelled], Translation]
 """Translates a recording. Once cancelled, any result will do."""
 
 _TICK: Seconds = 0.5
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -34,21 +38,23 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class Tally:
-    """What has become of the recordings so far; `skipped` were done before, or named twice.
+    """What has become of the recordings so far; `skipped` were done before this run.
 
-    Of those that are done, `flagged` have a segment to distrust, or no speech.
+    A recording that is named more than once counts as `again` from the second time on. Of those
+    that are done, `flagged` have a segment to distrust, or no speech.
     """
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    again: int = 0
     flagged: int = 0
     seconds: Seconds = 0.0
 
     @property
     def finished(self) -> int:
         """All of them."""
-        return self.done + self.failed + self.skipped
+        return self.done + self.failed + self.skipped + self.again
 
     def add(self, entry: Entry) -> None:
         """Count a recording."""
@@ -74,15 +80,18 @@ def find_sources(
 
     Results lie as the recordings do below their folder or list. A path in a list is relative to
     the list's folder; one outside of that folder keeps its whole path. A folder or list that cannot
-    be read gives the error to report. The recordings of a folder come in no order, or sorted.
+    be read gives the error to report. The recordings of a folder come in no order, or sorted, and
+    without the videos that earlier runs made of them.
     """
     for argument in arguments:
         if argument == STANDARD_INPUT:
             yield Recording(STANDARD_INPUT, "stdin", Path("stdin"))
         elif not argument:
             yield AudioError("The name of a recording is empty: check the paths.")
+        elif _LINK.match(argument) and not os.path.exists(argument):
+            yield AudioError(f"{one_line(argument)} is a link: download the recording first.")
         elif os.path.isdir(argument):  # which takes too long a name as none
-            found = find_recordings(argument)
+            found = find_recordings(argument, Results(Path(argument)).holds)
             for item in sorted(found, key=_place) if in_order else found:
                 yield item if isinstance(item, AudioError) else _recording(item, Path(argument))
         elif _is_list(argument):
@@ -97,24 +106,70 @@ def _place(found: Path | AudioError) -> Path:
 
 
 def _listed(path: Path) -> Iterator[Recording | AudioError]:
+    """What a list names; one error for a text that is none, as a reference beside a recording."""
     empty = True
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for line in lines:
-                if line.strip():
-                    empty = False
-                    yield _recording(path.parent / line.rstrip("\n"), path.parent)
+        for line in _lines(path):
+            empty = False
+            if _names_recording(path.parent, line):
+                break
+        else:
+            yield AudioError(
+                f"The list {path} names no recording: it has one path on each line."
+                if empty
+                else f"{path} is read as a list, and no line of it is the path of a recording: "
+                "give the recordings themselves, or a list with one path on each line."
+            )
+            return
+        for line in _lines(path):
+            if _LINK.match(line) and not os.path.exists(path.parent / line):
+                yield AudioError(f"{one_line(line)} is a link: download the recording first.")
+            else:
+                yield _recording(path.parent / line, path.parent)
     except OSError as error:
         yield AudioError(f"The list {path} cannot be read ({error.strerror}).")
-        return
-    if empty:
-        yield AudioError(f"The list {path} names no recording: it has one path on each line.")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a list that are not empty."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for line in lines:
+            if line.strip():
+                yield line.rstrip("\n")
+
+
+def _names_recording(folder: Path, line: str) -> bool:
+    """Whether a line may be the path of a recording: it is there, or was, by its ending."""
+    return Path(line).suffix.lower() in EXTENSIONS or os.path.exists(folder / line)
 
 
 def _recording(path: Path, root: Path) -> Recording:
     source, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
     inside = source.relative_to(root if source.is_relative_to(root) else source.anchor)
     return Recording(str(source), str(path), inside.parent / source.stem)
+
+
+def _write(
+    recording: Recording, translation: Translation, output: Path, settings: RunSettings
+) -> None:
+    match settings.format:
+        case "mkv" | "mp4":
+            add_captions(recording.source, translation, output, settings.format, settings.show)
+        case _:
+            write(translation, output, settings.format, settings.show, readings=settings.readings)
+
+
+def _refusal(recording: Recording, settings: RunSettings) -> str | None:
+    """Why nothing that is said in a recording can be written as is wanted; None if it can."""
+    if settings.format == "mkv" or settings.format == "mp4":
+        if is_stream(recording.source):
+            name = one_line(Path(recording.source).name)
+            return f"{name} is a pipe or a device: --format {settings.format} takes files."
+        try:
+            require_captionable(recording.source, settings.format)
+        except AudioError as error:
+            return str(error)
+    return None
 
 
 class _Here(Executor):
@@ -165,7 +220,7 @@ def translate_files(
             if stopped():
                 return None
             output.parent.mkdir(parents=True, exist_ok=True)
-            write(translation, output, journal.settings.format)
+            _write(recording, translation, output, journal.settings)
             seconds = translation.duration
             flags = sorted(translation.flags)
         except SpeechTranslationError as error:
@@ -205,8 +260,12 @@ def translate_files(
                     break
                 if isinstance(item, AudioError):
                     record([Entry("", "", error=str(item))])
+                elif journal.claimed(item):
+                    tally.again += 1
                 elif (entry := journal.claim(item)) is None:
                     tally.skipped += 1
+                elif (reason := _refusal(item, journal.settings)) is not None:
+                    record([dataclasses.replace(entry, error=reason)])
                 else:
                     if not (prepared or entry.missing):
                         prepare()

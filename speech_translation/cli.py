@@ -13,156 +13,72 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from speech_translation.audio import EXTENSIONS, MAX_SECONDS, Samples, load_audio
-from speech_translation.bulk import LISTS, find_sources, is_single, translate_files
-from speech_translation.captions import FORMATS, render
-from speech_translation.console import Interrupt, Progress, redirect_to_devnull, remark, show, tell
-from speech_translation.engine import (
-    PHRASEBOOK,
-    PRECISIONS,
-    PUBLISHED_MODEL,
-    Engine,
-    load_engine,
+from speech_translation.arguments import parse
+from speech_translation.audio import is_stream, load_audio
+from speech_translation.bulk import find_sources, is_single, translate_files
+from speech_translation.captions import render
+from speech_translation.console import (
+    Interrupt,
+    Progress,
+    open_closed_streams,
+    redirect_to_devnull,
+    remark,
+    show,
+    tell,
 )
-from speech_translation.engine.base import Cancelled, NamesModel
+from speech_translation.engine import PHRASEBOOK, Engine, load_engine
+from speech_translation.engine.aligner import load_aligner
+from speech_translation.engine.base import Aligner, Cancelled, NamesModel
 from speech_translation.engine.batching import SharedEngine
-from speech_translation.errors import AudioError, EngineError, SpeechTranslationError, one_line
+from speech_translation.errors import (
+    AudioError,
+    EngineError,
+    SpeechTranslationError,
+    one_line,
+    without_password,
+)
 from speech_translation.files import need_temporary_folder
-from speech_translation.journal import JOURNAL, STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.journal import STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.levels import Samples
 from speech_translation.other_direction import other_direction, regions, telling
 from speech_translation.process import own_process
+from speech_translation.readings import require_readings
 from speech_translation.segments import POLICIES
+from speech_translation.transcripts import OFF, SAME, is_url, load_transcriber
 from speech_translation.translate import translate
-from speech_translation.types import SAMPLE_RATE, Direction, Translation
+from speech_translation.types import SAMPLE_RATE, Direction, Remark, Show, Translation
 
 ENDED_BY = (signal.SIGINT, signal.SIGTERM)
 
 NOBODY_READS = 141
 """The exit status where whoever read standard output has left, like that of other programs."""
 
-_EPILOG = f"""\
-With --output-dir the results lie as the recordings do below their folder or
-list; namesakes are numbered. {JOURNAL} there says which are done: the same
-command again goes on with the others, and translates again what has changed or
-failed. To have results again, delete them or name another folder. Another model,
-direction, context or choice of --segments needs another folder; another format
-does not.
 
-Offline, with the small embedded model: --model phrasebook
-"""
+class Engines(NamedTuple):
+    """What translates, and what writes down what is said, if that is wanted."""
+
+    translator: Engine
+    transcriber: Engine | None
+    aligner: Aligner | None
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options, with the published checkpoint as the default model."""
-
-    def positive(kind: type) -> Any:
-        def parse(text: str) -> Any:
-            value = kind(text)
-            if not value > 0:
-                raise argparse.ArgumentTypeError(f"{text} is not above 0")
-            return value
-
-        parse.__name__ = kind.__name__
-        return parse
-
-    def name(text: str) -> str:
-        if not text:
-            raise argparse.ArgumentTypeError("the name is empty: check what the shell put there")
-        return text
-
-    def folder(text: str) -> Path:
-        return Path(name(text))
-
-    options = argparse.ArgumentParser(
-        description="Translate English speech to Japanese text and Japanese speech to English.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = options.add_argument
-    add(
-        "audio",
-        nargs="+",
-        help=f"audio or video files; folders of them ({' '.join(sorted(EXTENSIONS))}); lists of "
-        f"them ({' '.join(sorted(LISTS))}), one path a line, relative to the list's folder; or - "
-        "for standard input",
-    )
-    add(
-        "--direction",
-        choices=[direction.value for direction in Direction],
-        default=Direction.AUTO.value,
-        help="en2ja, ja2en, or auto: the model tells from the speech (default: auto)",
-    )
-    add(
-        "--model",
-        type=name,
-        default=PUBLISHED_MODEL,
-        help="Hugging Face id, ID@REVISION, folder, or phrasebook (default: %(default)s)",
-    )
-    add(
-        "--engine-url",
-        default="",
-        metavar="URL",
-        help="let a vLLM server, with its own model, do the work: http://host:8000/v1; several "
-        "with commas",
-    )
-    add("--device", default="auto", help="auto, cpu, mps, cuda, cuda:N (default: auto)")
-    add(
-        "--precision",
-        choices=["auto", *PRECISIONS],
-        default="auto",
-        help="what to compute in (default: auto, what suits the device)",
-    )
-    add(
-        "--full-attention",
-        action="store_true",
-        help="let the encoder see the whole segment instead of windows of 8 s",
-    )
-    add("--format", choices=FORMATS, default="txt", help="what to write (default: txt)")
-    add(
-        "--output-dir",
-        type=folder,
-        metavar="FOLDER",
-        help="write one file for each recording there, and a journal",
-    )
-    add(
-        "--segments",
-        choices=list(POLICIES),
-        default="sentence",
-        help="what is translated as one: a sentence or a few of them; what lies between two pauses "
-        "of 0.5 s (pause); or up to 30 s whatever the pauses (whole) (default: %(default)s)",
-    )
-    add("--context", default="", help="names and terms that may occur (experimental)")
-    add(
-        "--max-seconds",
-        type=positive(float),
-        default=MAX_SECONDS,
-        help="refuse longer recordings (default: %(default)g)",
-    )
-    add("--batch-size", type=positive(int), help="segments translated at a time")
-    add(
-        "--jobs",
-        type=positive(int),
-        default=1,
-        metavar="N",
-        help="translate N recordings at a time into --output-dir (default: %(default)s)",
-    )
-    add("--quiet", action="store_true", help="only errors on standard error")
-    return options
-
-
-def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
-    """The engine asked for; SpeechTranslationError when it cannot be had."""
+def open_engines(options: argparse.Namespace, interrupt: Interrupt) -> Engines:
+    """The engines asked for; SpeechTranslationError when they cannot be had."""
     need_temporary_folder()
+    names = [options.engine_url or options.model]
+    names += [] if options.transcript in (OFF, SAME) else [options.transcript]
     if not options.quiet:
-        tell(f"loading {options.engine_url or options.model}")
+        tell(f"loading {without_password(' and '.join(names))}")
+    cache = not options.no_cache
     with interrupt.at_once():
         engine = load_engine(
             options.model,
@@ -171,26 +87,73 @@ def open_engine(options: argparse.Namespace, interrupt: Interrupt) -> Engine:
             windowed=not options.full_attention,
             url=options.engine_url,
             in_flight=options.jobs,
+            cache=cache,
         )
+        transcriber = load_transcriber(
+            options.transcript, engine, options.device, precision=options.precision, cache=cache
+        )
+        aligner = load_aligner(options.aligner, options.device) if options.aligner else None
     if not options.quiet:
         tell(engine.description)
-    return engine
+        if transcriber is not None:
+            tell(f"what is said is written down by {transcriber.description}")
+        if aligner is not None:
+            tell(f"its words are timed by {aligner.description}")
+    return Engines(engine, transcriber, aligner)
 
 
-def load(recording: Recording, options: argparse.Namespace, name: str | None = None) -> Samples:
-    """Decode a recording; raises AudioError, which calls it `name` or by its path's last part."""
+def load(
+    recording: Recording,
+    options: argparse.Namespace,
+    interrupt: Interrupt,
+    name: str | None = None,
+) -> tuple[Samples, tuple[Remark, ...]]:
+    """Decode a recording; also returns what is to be said of it.
+
+    Raises AudioError, which calls it `name` or by its path's last part. Who waits for a pipe waits
+    as long as its writer likes, so a signal ends that at once.
+    """
+    remarks = list[Remark]()
+    decode = functools.partial(
+        load_audio,
+        max_seconds=options.max_seconds,
+        track=options.track,
+        language=Direction(options.direction).source,
+        remark=remarks.append,
+    )
     if recording.source != STANDARD_INPUT:
-        return load_audio(recording.source, options.max_seconds, name=name)
+        streamed = _stream(recording.source, options, interrupt)
+        name = name or Path(recording.source).name
+        return decode(recording.source if streamed is None else streamed, name=name), tuple(remarks)
+    if sys.stdin is None:
+        raise AudioError("Standard input is closed.")
     try:
-        return load_audio(sys.stdin.buffer, options.max_seconds, name="standard input")
+        with interrupt.at_once():
+            file = sys.stdin.buffer
+            source = file if file.seekable() else file.read()
+        return decode(source, name="standard input"), tuple(remarks)
     except OSError as error:  # it may be anything
         raise AudioError(f"Standard input cannot be read: {error.strerror}.") from error
+
+
+def _stream(source: str, options: argparse.Namespace, interrupt: Interrupt) -> bytes | None:
+    """All that a pipe or a terminal gives; None for a file, and for a device that can seek."""
+    if not is_stream(source):
+        return None
+    name = one_line(Path(source).name)
+    if options.jobs > 1:  # no signal reaches a thread that waits
+        raise AudioError(f"{name} is a pipe or a device: translate it without --jobs.")
+    try:
+        with interrupt.at_once(), open(source, "rb") as file:
+            return None if file.seekable() else file.read()
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read ({error.strerror}).") from error
 
 
 def translate_samples(
     samples: Samples,
     name: str,
-    engine: Engine,
+    engines: Engines,
     options: argparse.Namespace,
     cancelled: Cancelled,
 ) -> Translation:
@@ -208,8 +171,10 @@ def translate_samples(
     ) as bar:
         return translate(
             samples,
-            engine,
+            engines.translator,
             Direction(options.direction),
+            transcriber=engines.transcriber,
+            aligner=engines.aligner,
             context=options.context,
             batch_size=options.batch_size,
             policy=POLICIES[options.segments],
@@ -224,27 +189,32 @@ def tell_doubts(
     name: str,
     engine: Engine,
     options: argparse.Namespace,
+    cancelled: Cancelled,
 ) -> None:
     """Tell what to distrust in a translation.
 
     A direction that does not suit the speech gives a fluent text all the same, without a flag. So
-    the model is asked for its own tag of one short stretch, which costs a prompt.
+    the model is asked for its own tag of a few short stretches, each of which costs a prompt.
     """
     asked, named = Direction(options.direction), None
     if asked is not Direction.AUTO:
-        stretch = telling(samples, [regions(segment) for segment in translation.segments])
-        with contextlib.suppress(EngineError):  # the translation is there
-            named = None if stretch is None else other_direction(engine, stretch, asked)
-    remark(translation, name, asked, named, brief=options.jobs > 1)
+        stretches = telling(samples, [regions(segment) for segment in translation.segments])
+        named = other_direction(engine, stretches, asked, cancelled)
+    remark(translation, name, asked, named, brief=options.jobs > 1, track=options.track)
+    spoken = {segment.direction for segment in translation.segments}
+    if options.readings and options.show is Show.TRANSLATION and Direction.JA_EN in spoken:
+        tell(f"{name}: add --show both or source, else Japanese speech has no --readings")
 
 
 def print_all(
-    options: argparse.Namespace, engine: Callable[[], Engine], interrupt: Interrupt
+    options: argparse.Namespace, engines: Callable[[], Engines], interrupt: Interrupt
 ) -> int:
     """Translate everything to standard output, in order; returns the exit status.
 
     The engine is asked for once there is something for it: a wrong path needs no model.
     """
+    if sys.stdout is None:
+        raise SpeechTranslationError("Standard output is closed: name a folder with --output-dir.")
     failed = False
 
     def fail(reason: object) -> None:
@@ -253,19 +223,25 @@ def print_all(
         tell(f"error: {reason}")
 
     found = list(find_sources(options.audio, in_order=True))
-    several = sum(isinstance(item, Recording) for item in found) > 1
+    sources = {item.source for item in found if isinstance(item, Recording)}
+    several = len(sources) > 1
     for item in found:
         if isinstance(item, AudioError):
             fail(item)
             continue
         name = one_line(item.name)
+        if item.source not in sources:
+            if not options.quiet:
+                tell(f"{name}: the same file as before, translated once")
+            continue
+        sources.remove(item.source)
         try:
-            samples = load(item, options, name)
+            samples, remarks = load(item, options, interrupt, name)
         except AudioError as error:
             fail(error)
             continue
         interrupt.check()
-        ready = engine()
+        ready = engines()
         try:
             translation = translate_samples(
                 samples, name, ready, options, lambda: interrupt.pressed
@@ -273,10 +249,13 @@ def print_all(
         except EngineError as error:
             fail(f"{name}: {error}")
             continue
+        translation = dataclasses.replace(translation, remarks=remarks)
         interrupt.check()
-        label = f"{name}: " if several else ""
+        text = render(translation, options.format, options.show, readings=options.readings)
+        if several:
+            text = f"{name}: {text}" if text.count("\n") <= 1 else f"{name}:\n{text}\n"
         try:
-            lacking = show(label + render(translation, options.format))
+            lacking = show(text)
         except BrokenPipeError:  # `| head` has seen enough
             redirect_to_devnull(sys.stdout)
             return NOBODY_READS
@@ -290,40 +269,59 @@ def print_all(
                 "set PYTHONIOENCODING=utf-8, or name a folder with --output-dir."
             )
         if not options.quiet:
-            tell_doubts(translation, samples, name, ready, options)
+            tell_doubts(
+                translation, samples, name, ready.translator, options, lambda: interrupt.pressed
+            )
     return 1 if failed else 0
 
 
+def _stated(model: str) -> str:
+    """A model as the journal states it: a folder by its whole path."""
+    known = model in (PHRASEBOOK, OFF, SAME) or not os.path.isdir(model)
+    return model if known else os.path.abspath(model)
+
+
 def write_all(
-    options: argparse.Namespace, engine: Callable[[], Engine], interrupt: Interrupt
+    options: argparse.Namespace, engines: Callable[[], Engines], interrupt: Interrupt
 ) -> int:
     """Translate everything into the output folder, with a journal; returns the exit status."""
-    direction, model = Direction(options.direction), options.model
-    if options.engine_url:
-        model = ""  # the servers are asked
-    elif model != PHRASEBOOK and os.path.isdir(model):
-        model = os.path.abspath(model)
+    direction = Direction(options.direction)
+    model = "" if options.engine_url else _stated(options.model)  # the servers are asked
     progress = Progress(options.audio, options.quiet)
 
     def prepare() -> None:
         progress.clear()
-        ready = engine()
-        if isinstance(ready, NamesModel):
-            journal.name_model(ready.model)
+        ready = engines()
+        if isinstance(ready.translator, NamesModel):
+            journal.name_model(ready.translator.model)
         progress.begin()
 
     def translate_one(recording: Recording, cancelled: Cancelled) -> Translation:
-        samples = load(recording, options)
+        samples, remarks = load(recording, options, interrupt)
         if cancelled():
             return Translation((), direction, 0.0)
         name = one_line(recording.name)
-        translation = translate_samples(samples, name, engine(), options, cancelled)
+        translation = translate_samples(samples, name, engines(), options, cancelled)
+        translation = dataclasses.replace(translation, remarks=remarks)
         if not options.quiet and not cancelled():
             progress.clear()
-            tell_doubts(translation, samples, name, engine(), options)
+            tell_doubts(translation, samples, name, engines().translator, options, cancelled)
         return translation
 
-    settings = RunSettings(model, direction, options.context, options.format, options.segments)
+    settings = RunSettings(
+        model,
+        direction,
+        options.context,
+        options.format,
+        options.segments,
+        options.track or "",
+        precision=None if options.engine_url else options.precision,
+        attention=None if options.engine_url else "full" if options.full_attention else "windows",
+        show=options.show,
+        transcript=None if is_url(options.transcript) else _stated(options.transcript),
+        readings=options.readings,
+        aligner=_stated(options.aligner or ""),
+    )
     with Journal(options.output_dir, settings) as journal:
         try:
             if options.engine_url and journal.has_results:
@@ -351,15 +349,27 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
     with contextlib.ExitStack() as ended:
 
         @functools.cache
-        def engine() -> Engine:
-            opened = open_engine(options, interrupt)
-            if options.jobs == 1 or options.engine_url:
+        def engines() -> Engines:
+            opened = open_engines(options, interrupt)
+            if options.jobs == 1:
                 return opened
-            return ended.enter_context(contextlib.closing(SharedEngine(opened)))
+
+            def shared(engine: Engine) -> Engine:
+                if isinstance(engine, NamesModel):  # servers make batches themselves
+                    return engine
+                return ended.enter_context(contextlib.closing(SharedEngine(engine)))
+
+            translator = shared(opened.translator)
+            if opened.transcriber is opened.translator:
+                return Engines(translator, translator, opened.aligner)
+            transcriber = opened.transcriber and shared(opened.transcriber)
+            return Engines(translator, transcriber, opened.aligner)
 
         try:
+            if options.readings:
+                require_readings()
             return (print_all if options.output_dir is None else write_all)(
-                options, engine, interrupt
+                options, engines, interrupt
             )
         except SpeechTranslationError as error:
             tell(f"error: {error}")
@@ -368,17 +378,9 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    options_parser = parser()
-    options = options_parser.parse_args(argv)
-    if options.output_dir is None:
-        if not is_single(options.audio) and options.format != "txt":
-            options_parser.error(f"several recordings as {options.format} need an --output-dir")
-        if options.jobs > 1:
-            options_parser.error("--jobs needs an --output-dir")
-    if options.jobs > 1 and STANDARD_INPUT in options.audio:
-        # A thread that waits for standard input cannot be interrupted.
-        options_parser.error("--jobs above 1 takes files, folders and lists, not standard input")
-    own_process()
+    open_closed_streams()
+    options = parse(argv)
+    own_process(quiet=options.quiet)
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
     try:

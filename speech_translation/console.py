@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from speech_translation.bulk import Tally, find_sources
-from speech_translation.types import Direction, Flag, Flags, Seconds, Translation
+from speech_translation.types import Direction, Flag, Flags, RemarkKind, Seconds, Translation
 
 
 class Interrupt:
@@ -114,8 +114,9 @@ class Progress:
         files = "file" if tally.done == 1 else "files"
         spent = clock(time.monotonic() - self._start)
         flagged = f" ({tally.flagged} flagged)" if tally.flagged else ""
+        again = f"{tally.again} named again (the same files), " if tally.again else ""
         tell(
-            f"{tally.done} {files} done in {spent}{flagged}, {tally.skipped} before, "
+            f"{tally.done} {files} done in {spent}{flagged}, {tally.skipped} before, {again}"
             f"{self._rate(tally)}"
         )
 
@@ -140,17 +141,23 @@ def remark(
     named: Direction | None = None,
     *,
     brief: bool = False,
+    track: str | None = None,
 ) -> None:
     """Tell what a reader should know about a translation: its cost, and where to distrust it.
 
     `asked` is the direction that was asked for, `named` the other one if the model names that. A
-    `brief` remark has no cost, and one line for all flags.
+    `brief` remark has no cost, and one line for all flags. `track` is the one that was asked for.
+    What is to be said of the recording is said in any case.
     """
     if not brief:
         tell(
             f"{name}: {translation.duration:.1f} s of audio in {translation.compute_seconds:.1f} s "
             f"({translation.rtfx:.1f} x real time), {translation.tokens} tokens"
         )
+    for noticed in translation.remarks:
+        another = noticed.kind is RemarkKind.TRACK and not track
+        hint = "; --track takes another" if another else ""
+        tell(f"{name}: {noticed}{hint}")
     flagged = [segment for segment in translation.segments if segment.flags]
     if not translation.segments:
         tell(f"{name}: no speech found")
@@ -181,11 +188,10 @@ def _advice(asked: Direction) -> str:
             "every segment is doubtful. The speech may be neither English nor Japanese, or noise: "
             "listen to it, or name the direction with --direction en2ja or ja2en."
         )
-    other = Direction.JA_EN if asked is Direction.EN_JA else Direction.EN_JA
     spoken = "English" if asked is Direction.EN_JA else "Japanese"
     return (
         f"every segment is doubtful. --direction {asked} is for {spoken} speech: if another "
-        f"language is spoken, use --direction {other} or auto."
+        f"language is spoken, use --direction {asked.spoken} or auto."
     )
 
 
@@ -214,6 +220,19 @@ def show(text: str) -> str:
     shown = text.encode(encoding, "replace").decode(encoding)
     print(shown, end="", flush=True)
     return "" if shown == text else encoding
+
+
+def open_closed_streams() -> None:
+    """Give the standard streams that the caller has closed (`2>&-`) a place to go: nowhere.
+
+    Python has None for them and prints to the other one, and the next file that is opened would
+    get the number to which libraries in C write their warnings. Standard output stays None.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def redirect_to_devnull(stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all; where those go that can be made again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import errno
 import os
 import re
 import secrets
+import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from speech_translation.errors import SpeechTranslationError, one_line
 
+_OWN = "speech-translation"  # the name of this package's folder among those of others
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
@@ -25,10 +30,17 @@ def replace_file(path: Path, content: str | bytes) -> None:
     """
     if isinstance(content, str):
         content = content.encode("utf-8", errors="replace")
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the context ends well; see `replace_file`."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -39,6 +51,24 @@ def replace_file(path: Path, content: str | bytes) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def cache_folder() -> Path:
+    """The user's own folder for what can be made again, as the system has it; it need not exist.
+
+    XDG_CACHE_HOME wins, which most systems know (XDG Base Directory Specification). Raises OSError
+    where there is no such folder, as for a user without a home.
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if sys.platform == "win32":
+        named = named or os.environ.get("LOCALAPPDATA", "")
+    if named:
+        return Path(named) / _OWN
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "the user has no home folder") from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / _OWN
 
 
 def disk_is_full(error: OSError) -> bool:
@@ -74,14 +104,21 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a `replace_file` that was killed left anywhere below `folder`."""
+def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what a `replace_file` that was killed left anywhere below `folder`.
+
+    `older_than` seconds: younger ones may be another process's, which still writes.
+    """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                remove_leftovers(Path(entry.path))
-            elif _TEMPORARY.fullmatch(entry.name):
+                remove_leftovers(Path(entry.path), older_than)
+            elif _TEMPORARY.fullmatch(entry.name) and _age(entry) >= older_than:
                 os.unlink(entry.path)
+
+
+def _age(entry: os.DirEntry[str]) -> float:
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime
 
 
 def replace_section(path: Path, name: str, content: str) -> None:

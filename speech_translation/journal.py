@@ -8,6 +8,7 @@ on the disk holds what it says: the memory needed does not depend on the number 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -17,14 +18,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from speech_translation.captions import Format
-from speech_translation.errors import SpeechTranslationError
+from speech_translation.errors import SpeechTranslationError, one_line
 from speech_translation.files import remove_leftovers, sync_folder, unwritable
-from speech_translation.types import Direction, Seconds
+from speech_translation.transcripts import OFF
+from speech_translation.types import Direction, Seconds, Show
+from speech_translation.video import CAPTIONED, VIDEO_FORMATS, VideoFormat
 
 if sys.platform == "win32":
     import msvcrt
@@ -57,9 +60,21 @@ class RunSettings:
     """Empty as long as it is not known: a server has not been asked yet."""
     direction: Direction = Direction.AUTO
     context: str = ""
-    format: Format = "txt"
+    format: Format | VideoFormat = "txt"
     segments: str = "sentence"
     """The name of the policy by which speech is divided."""
+    track: str = ""
+    """The sound track that was asked for, if one was."""
+    precision: str | None = None
+    """As it was asked for. None, here and below, for what does not apply or was not written down
+    by an earlier edition: it agrees with all."""
+    attention: str | None = None
+    """Of the encoder: windows or full."""
+    show: Show = Show.TRANSLATION
+    transcript: str | None = OFF
+    """What wrote down what is said; None for servers, which may be added and moved."""
+    readings: bool = False
+    aligner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +107,8 @@ class Journal:
 
     Opening it drops a last line that was not written whole, and half results of a killed run.
     Raises SpeechTranslationError here and in its methods: in use, not writable, or of a run with
-    other settings. A journal without settings, as the first edition wrote it, agrees with all.
+    other settings or of a newer edition. A journal without settings, as the first edition wrote it,
+    agrees with all.
     """
 
     def __init__(self, folder: Path, settings: RunSettings) -> None:
@@ -144,8 +160,12 @@ class Journal:
         self._database.close()
         self._file.close()
 
+    def claimed(self, recording: Recording) -> bool:
+        """Whether `claim` was asked for a recording already: it was named before."""
+        return bool((known := self._known(recording)) and known[4])
+
     def claim(self, recording: Recording) -> Entry | None:
-        """The entry to complete for a recording; None if that is done, or was claimed before.
+        """The entry to complete for a recording; None if that was done before.
 
         A recording keeps the output that the journal names. A new one gets the output it asks for,
         numbered if that is another's. Standard input is never done.
@@ -157,24 +177,23 @@ class Journal:
                 size, mtime_ns = status.st_size, status.st_mtime_ns
             except (OSError, ValueError):  # ValueError: no name of a file at all
                 pass
-        known = self._ask(
-            "SELECT output, size, mtime_ns, error, claimed FROM files WHERE source = ? "
-            "AND suffix = ?",
-            os.fsencode(recording.source),
-            f".{self.settings.format}",
-        )
-        if known is None:
-            output = self._free(recording.output)
-        else:
-            output = Path(os.fsdecode(known[0]))
-            if known[4]:
-                return None
+        known = self._known(recording)
+        output = Path(os.fsdecode(known[0])) if known else self._free(recording.output)
         entry = Entry(recording.source, str(output), size, mtime_ns)
         self._remember(entry, claimed=True)
         # One that has gone since it was done is done: its folder may just not be mounted.
         same = known is not None and (entry.missing or known[1:3] == (size, mtime_ns))
         done = same and known[3] is None and (self.folder / output).is_file()
         return None if done and recording.source != STANDARD_INPUT else entry
+
+    def _known(self, recording: Recording) -> Any:
+        """Its output, size, time, error, and whether it was claimed; None if it is new."""
+        return self._ask(
+            "SELECT output, size, mtime_ns, error, claimed FROM files WHERE source = ? "
+            "AND suffix = ?",
+            os.fsencode(recording.source),
+            f".{self.settings.format}",
+        )
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add lines, and bring them to the disk. The settings go before the first result."""
@@ -200,7 +219,7 @@ class Journal:
         with open(self._path, "rb") as lines:
             lines.seek(self._before)
             for line in lines:
-                entry = _parsed(line)
+                entry = _parsed(line, self.folder)
                 if isinstance(entry, Entry) and entry.error is not None:
                     yield entry
 
@@ -212,7 +231,7 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 end += len(line)
-                said = _parsed(line)
+                said = _parsed(line, self.folder)
                 if isinstance(said, RunSettings):
                     self._compare(said)
                     self._before_now.add(said)
@@ -237,17 +256,21 @@ class Journal:
 
     def _compare(self, before: RunSettings) -> None:
         """Raise SpeechTranslationError where the settings of an earlier run forbid this one."""
-        for name in ("model", "direction", "context", "segments"):
+        for name in [field.name for field in dataclasses.fields(before) if field.name != "format"]:
             then, now = getattr(before, name), getattr(self.settings, name)
-            if then != now and (name, now) != ("model", ""):
+            if then != now and None not in (then, now) and (name, now) != ("model", ""):
                 raise SpeechTranslationError(
                     f"{self.folder} holds results with {name} {str(then)!r}, and this run has "
                     f"{name} {str(now)!r}: name another folder."
                 )
 
     def _free(self, wanted: Path) -> Path:
+        # A video with captions must not take the place of a recording.
+        suffix = (
+            f"{CAPTIONED if self.settings.format in VIDEO_FORMATS else ''}.{self.settings.format}"
+        )
         for number in count(1):
-            name = f"{wanted.name}{'' if number == 1 else f'-{number}'}.{self.settings.format}"
+            name = f"{wanted.name}{'' if number == 1 else f'-{number}'}{suffix}"
             output = wanted.parent / name
             if self._ask("SELECT 1 FROM files WHERE output = ?", os.fsencode(output)) is None:
                 break
@@ -278,6 +301,17 @@ class Journal:
         return SpeechTranslationError(unwritable(self._path, error))
 
 
+def outputs(folder: Path) -> Iterator[str]:
+    """The results that the journal of a folder names, relative to it; none if it is unreadable."""
+    with contextlib.suppress(OSError), open(folder / JOURNAL, "rb") as lines:
+        for line in lines:
+            said = None
+            with contextlib.suppress(SpeechTranslationError):  # settings of a newer edition
+                said = _parsed(line, folder)
+            if isinstance(said, Entry) and said.output:
+                yield said.output
+
+
 def _lock(file: BinaryIO) -> None:
     """Lock a file until it is closed; BlockingIOError if somebody else has it.
 
@@ -294,13 +328,50 @@ def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _parsed(line: bytes) -> Entry | RunSettings | None:
-    """What a line says; None for one that says nothing, as after a power cut."""
+def _parsed(line: bytes, folder: Path) -> Entry | RunSettings | None:
+    """What a line says; None for one that is damaged, as after a power cut.
+
+    Raises SpeechTranslationError for settings that this edition does not know: what they are of
+    would pass for the results of this run.
+    """
     try:
         data = json.loads(line)
         if "settings" not in data:
-            return Entry(**data)
-        settings = RunSettings(**data["settings"])
-        return dataclasses.replace(settings, direction=Direction(settings.direction))
-    except (ValueError, TypeError):
+            entry = Entry(**data)
+            return entry if _is_whole(entry) else None
+        said = data["settings"]
+        if unknown := said.keys() - {field.name for field in dataclasses.fields(RunSettings)}:
+            names = ", ".join(sorted(map(one_line, unknown)))
+            raise SpeechTranslationError(
+                f"{folder} holds results of a newer edition, with settings that this one does not "
+                f"know ({names}): use that edition, or name another folder."
+            )
+        settings = RunSettings(**said)
+        if not all(isinstance(value, str | bool | None) for value in said.values()):
+            return None
+        return dataclasses.replace(
+            settings, direction=Direction(settings.direction), show=Show(settings.show)
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether a line's values can be those of a run, with an output below the journal's folder.
+
+    Raises TypeError, AttributeError or ValueError where they are of no such kind.
+    """
+    os.fsencode(entry.source)  # not every text can be a name
+    os.fsencode(entry.output)
+    output = PurePath(entry.output)
+    return (
+        isinstance(entry.source, str)
+        and isinstance(entry.output, str)
+        and isinstance(entry.error, str | None)
+        and not (output.is_absolute() or output.drive or ".." in output.parts)
+        and "\0" not in entry.output
+        and all(
+            number is None or (isinstance(number, int) and abs(number) < 1 << 63)
+            for number in (entry.size, entry.mtime_ns)
+        )
+    )

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from speech_translation.detector import Samples
 from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
+from speech_translation.levels import Mixer, Samples
 from speech_translation.segments import SENTENCE, Policy, SpeechStream, Utterance
 from speech_translation.text import JAPANESE, sentence_ends
 from speech_translation.translate import RETRY_FLAGS, Session, common_direction
@@ -70,9 +70,10 @@ class LiveTranslator:
         context: str = "",
         partial_every: Seconds = 1.0,
         policy: Policy = SENTENCE,
+        transcriber: Engine | None = None,
         clock: Callable[[], Seconds] = time.monotonic,
     ) -> None:
-        """`direction`, `context` and `policy` are those of `iter_translate`.
+        """`direction`, `context`, `policy` and `transcriber` are those of `iter_translate`.
 
         The line is renewed at most once in `partial_every` seconds, first when an utterance has
         lasted as long, and takes at most half of the time. `clock` gives the time in seconds.
@@ -81,7 +82,7 @@ class LiveTranslator:
         direction = Direction(direction)
         self._asked = direction
         self._policy = policy
-        self._session = Session(engine, direction, context, policy=policy)
+        self._session = Session(engine, direction, context, policy=policy, transcriber=transcriber)
         self._batch_size = engine.batch_size
         self._partial_every = partial_every
         self._clock = clock
@@ -89,6 +90,7 @@ class LiveTranslator:
         self._finished = False
         self._rate = SAMPLE_RATE
         self._resampler: Any = None
+        self._mixer = Mixer()
         self._speech = SpeechStream(policy)
         self._unheard = _NOTHING
         self._ended: list[Utterance] = []  # and not translated yet
@@ -132,11 +134,12 @@ class LiveTranslator:
         """
         if not rate > 0:
             raise ValueError(f"The rate of a chunk is in Hz and above 0, not {rate}.")
-        mono = _mono(samples)
+        floats = _floats(samples)
         with self._lock:
             if self._finished:
                 raise RuntimeError("This talk is finished. Start a new LiveTranslator.")
             began = self._clock()
+            mono = self._mixer.mix(floats, rate).clip(-1, 1)
             self._unheard = np.concatenate([self._unheard, self._resampled(mono, rate)])
             seconds = len(mono) / rate
             self._duration += seconds
@@ -291,7 +294,8 @@ class LiveTranslator:
         utterance, hypothesis = self._sentence
         self._speech.take(utterance.span.end)
         self._asked_at = utterance.span.end
-        self.segments += (self._session.segment(utterance, hypothesis),)
+        (source,) = self._session.transcribed([utterance], [hypothesis])
+        self.segments += (self._session.segment(utterance, hypothesis, source),)
         self._begin_line()
         self._line.renew(rest)
 
@@ -397,23 +401,21 @@ def _seconds(utterances: list[Utterance]) -> Seconds:
     return sum(end - start for start, end in (x.span for x in utterances)) / SAMPLE_RATE
 
 
-def _mono(samples: np.ndarray) -> Samples:
-    """The mean of the channels, in [-1, 1]: float32 `(n,)`."""
+def _floats(samples: np.ndarray) -> Samples:
+    """A chunk in [-1, 1], as far as it is not louder: float32 `(n, channels)`."""
     if not isinstance(samples, np.ndarray):
         raise TypeError(f"Samples are a numpy array, not a {type(samples).__name__}.")
-    if samples.dtype.kind not in "if" or samples.ndim not in (1, 2):
+    if samples.dtype.kind not in "if" or samples.ndim not in (1, 2) or samples.shape[1:] == (0,):
         raise ValueError(
             "Samples are signed integers or floats of shape (n,) or (n, channels), not "
             f"{samples.dtype} of shape {samples.shape}."
         )
-    mono = samples.astype(np.float32)
+    floats = samples.astype(np.float32)
     if samples.dtype.kind == "i":
-        mono /= -float(np.iinfo(samples.dtype).min)
-    if mono.ndim == 2:
-        mono = mono.mean(axis=1)
-    if not np.isfinite(mono).all():
+        floats /= -float(np.iinfo(samples.dtype).min)
+    if not np.isfinite(floats).all():
         raise AudioError(
             "The microphone delivered samples that are not numbers (NaN or infinite). Choose "
             "another microphone, or reload the page."
         )
-    return mono.clip(-1, 1)
+    return floats[:, None] if floats.ndim == 1 else floats

@@ -59,14 +59,33 @@ class ManifestError(SpeechTranslationError):
 
 
 @dataclass(frozen=True, slots=True)
+class FilePart:
+    """A recording of `size` bytes that lies at `offset` in a larger file, as in a tar."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes. Raises AudioError when the file is not there."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.size)
+        except OSError as error:
+            raise AudioError(f"{self.path} cannot be read: {error.strerror}.") from error
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One utterance and its translation.
 
-    `audio` is a file, the bytes of one, or samples, float32 (n,) at 16 kHz. `target` None is speech
-    that must not be translated. `end` None is the recording's end, `duration` None not yet known.
+    `audio` is a file, part of one, the bytes of one, or samples, float32 (n,) at 16 kHz. `target`
+    None is speech that must not be translated. `end` None is the recording's end, `duration` None
+    not yet known.
     """
 
-    audio: Path | bytes | np.ndarray
+    audio: Path | FilePart | bytes | np.ndarray
     text: str
     target: Language | None
     source: Language | None = None
@@ -96,6 +115,8 @@ class Sample:
             whole = self.audio
         elif isinstance(self.audio, bytes):
             whole = load_audio(self.audio, name=self.id)
+        elif isinstance(self.audio, FilePart):
+            whole = load_audio(self.audio.read(), name=self.id)
         else:
             whole = _decoded(self.audio)
         start = round(self.start * SAMPLE_RATE)

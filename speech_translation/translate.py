@@ -12,9 +12,9 @@ from typing import BinaryIO, NamedTuple, TypedDict, Unpack
 import numpy as np
 
 from speech_translation.audio import MAX_SECONDS, load_audio
-from speech_translation.engine.base import Cancelled, Engine, Prefills, Request
+from speech_translation.engine.base import Aligner, Cancelled, Engine, Prefills, Request
 from speech_translation.errors import AudioError
-from speech_translation.languages import Vote, directions
+from speech_translation.languages import TOLD, Vote, directions
 from speech_translation.segments import (
     SENTENCE,
     Policy,
@@ -24,16 +24,18 @@ from speech_translation.segments import (
     padded,
     shorter,
 )
-from speech_translation.text import echoed, length_flags
+from speech_translation.text import echoed, has_japanese, length_flags
 from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
     Flag,
     Hypothesis,
+    Remark,
     Seconds,
     Segment,
     Span,
     Translation,
+    Word,
 )
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray
@@ -49,8 +51,8 @@ _RETRY_SHORTEST: Seconds = 2.0  # that is divided for it
 _AHEAD = 2
 """Segments after a batch that have a say in its languages: one doubtful name must not end it."""
 
-_TOLD = 3 * SAMPLE_RATE
-"""The beginning of a region from which the model tells its language; more would only cost."""
+_UNHEARD = Hypothesis("", Direction.AUTO)
+"""What was said where nobody wrote it down."""
 
 
 class Options(TypedDict, total=False):
@@ -64,6 +66,18 @@ class Options(TypedDict, total=False):
 
     max_seconds: Seconds
     """A longer recording is refused."""
+
+    track: int | str | None
+    """Which of several sound tracks: its number, from 1, or its language. Without it, that in the
+    language that `direction` translates, or the one that a player takes."""
+
+    transcriber: Engine | None
+    """What writes down what is said, beside the translation: the engine itself, if its checkpoint
+    can, or another one. It names no directions: it is told the language that is spoken."""
+
+    aligner: Aligner | None
+    """What tells when the words that were written down are said; without it the regions of the
+    segments stand."""
 
     policy: Policy
     """How speech is divided into segments: sentences or a few of them, unless said otherwise."""
@@ -93,7 +107,8 @@ def translate(
     """
     start = time.monotonic()
     direction = Direction(direction)
-    samples = _samples(source, options)
+    remarks = list[Remark]()
+    samples = _samples(source, direction, options, remarks.append)
     segments = tuple(iter_translate(samples, engine, direction, **options))
     return Translation(
         segments=segments,
@@ -101,6 +116,7 @@ def translate(
         duration=len(samples) / SAMPLE_RATE,
         compute_seconds=time.monotonic() - start,
         tokens=sum(segment.tokens for segment in segments),
+        remarks=tuple(remarks),
     )
 
 
@@ -130,12 +146,15 @@ def iter_translate(
         options.get("cancelled"),
         policy,
         options.get("batch_size"),
+        transcriber=options.get("transcriber"),
+        aligner=options.get("aligner"),
     )
     size = session.batch_size
-    samples = _samples(source, options)
+    samples = _samples(source, direction, options)
     total = len(samples) / SAMPLE_RATE
     found = find_segments(samples, policy)
-    for utterances, ahead in batches(samples, found, direction, size):
+    first = size if options.get("on_text") is None else 1  # who watches sees text after one prompt
+    for utterances, ahead in batches(samples, found, direction, size, first):
         yield from session.batch(utterances, ahead)
         if session.stopped:
             return
@@ -146,17 +165,23 @@ def iter_translate(
 
 
 def batches(
-    samples: np.ndarray, found: Sequence[tuple[Span, ...]], direction: Direction, size: int
+    samples: np.ndarray,
+    found: Sequence[tuple[Span, ...]],
+    direction: Direction,
+    size: int,
+    first: int | None = None,
 ) -> Iterator[tuple[list[Utterance], list[Utterance]]]:
     """The segments `found` in a recording, up to `size` at a time, and those ahead of them.
 
-    Both are what `Session.batch` takes.
+    Both are what `Session.batch` takes. There are `first` in the first batch, or `size`.
     """
     ahead = _AHEAD if direction is Direction.AUTO else 0
-    for first in range(0, len(found), size):
-        near = found[first : first + size + ahead]
+    begin, count = 0, first or size
+    while begin < len(found):
+        near = found[begin : begin + count + ahead]
         utterances = [Utterance(regions, cut(samples, regions)) for regions in near]
-        yield utterances[:size], utterances[size:]
+        yield utterances[:count], utterances[count:]
+        begin, count = begin + count, size
 
 
 class Memory(NamedTuple):
@@ -188,20 +213,26 @@ class Session:
         batch_size: int | None = None,
         memory: Memory | None = None,
         time_to_retry: Callable[[], bool] = lambda: True,
+        transcriber: Engine | None = None,
+        aligner: Aligner | None = None,
     ) -> None:
-        if not callable(getattr(engine, "generate", None)):
-            raise TypeError(f"The engine is what load_engine returns, not {engine!r}.")
+        for asked in (engine, transcriber or engine):
+            if not callable(getattr(asked, "generate", None)):
+                raise TypeError(f"The engine is what load_engine returns, not {asked!r}.")
         if not isinstance(policy, Policy):
             raise TypeError(f"A policy is a Policy, like POLICIES['pause'], not {policy!r}.")
         self.batch_size = batch_size or engine.batch_size
         self._asked = direction
         self._latest, self._votes = memory or Memory(direction, {})
         self._engine = engine
+        self._transcriber = transcriber
+        self._aligner = aligner
         self._context = context
         self._on_text = on_text
         self._cancelled = cancelled
         self._policy = policy
         self._time_to_retry = time_to_retry
+        self._awaited = on_text is not None
 
     @property
     def memory(self) -> Memory:
@@ -224,14 +255,21 @@ class Session:
         pieces = self.by_language(utterances, ahead)
         if self.stopped:
             return
-        for (piece, _), hypothesis in zip(pieces, self.translated(pieces), strict=True):
-            results = [(piece, hypothesis)]
+        hypotheses = self.translated(pieces)
+        # At once: an engine that transcribes its own batch still knows its sound and prompts.
+        sources = self.transcribed([piece for piece, _ in pieces], hypotheses)
+        for (piece, _), hypothesis, source in zip(pieces, hypotheses, sources, strict=True):
+            results, said = [(piece, hypothesis)], [source]
             if hypothesis.flags & RETRY_FLAGS and not self.stopped and self._time_to_retry():
                 results = self._retry(piece, hypothesis.direction) or results
-            for part, result in results:
+            if len(results) > 1:
+                parts, texts = zip(*results, strict=True)
+                said = self.transcribed(parts, texts)
+            for (part, result), source in zip(results, said, strict=True):
                 if self.stopped:
                     return
-                yield self.segment(part, result)
+                self._awaited = False
+                yield self.segment(part, result, source)
 
     def by_language(
         self,
@@ -258,8 +296,13 @@ class Session:
                 pieces.append((_part(utterance, regions), direction))
         return pieces
 
-    def segment(self, utterance: Utterance, hypothesis: Hypothesis) -> Segment:
-        """What was heard and what it means; from here on this direction is the latest."""
+    def segment(
+        self, utterance: Utterance, hypothesis: Hypothesis, source: Hypothesis = _UNHEARD
+    ) -> Segment:
+        """What was heard, what it means and what was said (`source`).
+
+        From here on this direction is the latest.
+        """
         if hypothesis.direction is not Direction.AUTO:
             self._latest = hypothesis.direction
         last = utterance.span.end
@@ -280,6 +323,19 @@ class Session:
             hypothesis.tokens,
             hypothesis.mean_logprob,
             tuple(region.seconds for region in utterance.regions),
+            source.text,
+            source.flags,
+            self._words(utterance, hypothesis.direction, source.text),
+        )
+
+    def _words(self, utterance: Utterance, direction: Direction, text: str) -> tuple[Word, ...]:
+        """When the words of what is said are said, in seconds of the recording."""
+        if self._aligner is None or not text or direction.source is None or self.stopped:
+            return ()
+        begin = utterance.span.seconds[0]
+        return tuple(
+            Word(begin + start, begin + end, word)
+            for start, end, word in self._aligner.align(utterance.samples, text, direction.source)
         )
 
     def prefill(self, utterance: Utterance) -> None:
@@ -309,6 +365,8 @@ class Session:
                 repetition_penalty,
                 on_text,
                 self._cancelled,
+                asked_again=self._transcriber is self._engine,
+                awaited=self._awaited,
             )
         )
 
@@ -338,9 +396,46 @@ class Session:
                 expected = named
         return [results[i] for i in range(len(pieces))]
 
+    def transcribed(
+        self, utterances: Sequence[Utterance], hypotheses: Sequence[Hypothesis]
+    ) -> list[Hypothesis]:
+        """What is said in utterances that were translated; nothing where no text came of one.
+
+        Those in the same language are transcribed together. Where the model named none, the script
+        of the translation tells it. One that is spoilt is tried once more, with repetition made
+        costly.
+        """
+        results = [_UNHEARD] * len(utterances)
+        transcriber = self._transcriber
+        if transcriber is None:
+            return results
+
+        def ask(chosen: Sequence[int], direction: Direction, penalty: float = 1.0) -> None:
+            for first in range(0, len(chosen), transcriber.batch_size):
+                some = chosen[first : first + transcriber.batch_size]
+                heard = transcriber.generate(
+                    Request(
+                        [utterances[i].samples for i in some],
+                        direction.spoken,
+                        self._context,
+                        penalty,
+                        cancelled=self._cancelled,
+                    )
+                )
+                for i, source in zip(some, heard, strict=True):
+                    if penalty == 1.0 or not source.flags & RETRY_FLAGS:
+                        results[i] = source
+
+        for direction in (Direction.EN_JA, Direction.JA_EN):
+            own = [i for i, h in enumerate(hypotheses) if h.text and _heard_in(h) is direction]
+            ask(own, direction)
+            if not self.stopped and self._time_to_retry():
+                ask([i for i in own if results[i].flags & RETRY_FLAGS], direction, _RETRY_PENALTY)
+        return results
+
     def _voted(self, utterances: Sequence[Utterance]) -> list[Vote]:
         """What the model names for each region, by its beginning; AUTO once cancelled."""
-        pairs = [(x, Span(a, min(b, a + _TOLD))) for x in utterances for a, b in x.regions]
+        pairs = [(x, Span(a, min(b, a + TOLD))) for x in utterances for a, b in x.regions]
         unknown = {span: owner for owner, span in pairs if span not in self._votes}
         spans = list(unknown)
         for first in range(0, len(spans), self.batch_size):
@@ -352,6 +447,7 @@ class Session:
                 context=self._context,
                 cancelled=self._cancelled,
                 only_direction=True,
+                awaited=self._awaited,
             )
             for span, heard in zip(asked, self._engine.generate(request), strict=True):
                 seconds = (span.end - span.start) / SAMPLE_RATE
@@ -375,6 +471,13 @@ class Session:
         return list(zip(parts, again, strict=True))
 
 
+def _heard_in(hypothesis: Hypothesis) -> Direction:
+    """The direction of a hypothesis; the script of its text tells one that the model did not."""
+    if hypothesis.direction is not Direction.AUTO:
+        return hypothesis.direction
+    return Direction.EN_JA if has_japanese(hypothesis.text) else Direction.JA_EN
+
+
 def _part(utterance: Utterance, regions: tuple[Span, ...]) -> Utterance:
     """Some of the regions of an utterance, as one of its own."""
     begin = utterance.span.start
@@ -383,10 +486,21 @@ def _part(utterance: Utterance, regions: tuple[Span, ...]) -> Utterance:
     )
 
 
-def _samples(source: Source, options: Options) -> np.ndarray:
+def _samples(
+    source: Source,
+    direction: Direction,
+    options: Options,
+    remark: Callable[[Remark], object] | None = None,
+) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _checked(source)
-    return load_audio(source, options.get("max_seconds", MAX_SECONDS))
+    return load_audio(
+        source,
+        options.get("max_seconds", MAX_SECONDS),
+        track=options.get("track"),
+        language=direction.source,
+        remark=remark,
+    )
 
 
 def _checked(samples: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from runs import SETTINGS, Translator, entries, results, run, times_done, touch
 from speech_translation import captions, files
 from speech_translation.bulk import Tally, find_sources, translate_files
 from speech_translation.errors import AudioError, EngineError, SpeechTranslationError
-from speech_translation.journal import Journal, Recording
+from speech_translation.journal import Entry, Journal, Recording
 
 
 @pytest.fixture
@@ -38,12 +38,13 @@ def test_a_list_names_recordings_from_its_own_folder(
     names.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
     out = tmp_path / "out"
     tally = run(out, names, translator=translator)
-    assert (tally.done, tally.skipped, tally.failed) == (4, 2, 0)  # two are named twice
+    assert (tally.done, tally.skipped, tally.again, tally.failed) == (4, 0, 2, 0)
     below = Path(*outside.parts[1:])
     assert results(out).keys() == {path.with_suffix(".txt") for path in [*inside, below]}
-    assert run(out, names, translator=translator).skipped == 6
+    tally = run(out, names, translator=translator)
+    assert (tally.skipped, tally.again, tally.finished) == (4, 2, 6)
     tally = run(out, names, tmp_path / "lists" / "in", translator=translator)  # by another way
-    assert (tally.done, tally.skipped) == (0, 9)
+    assert (tally.done, tally.skipped, tally.again) == (0, 4, 5)
 
 
 def test_recordings_have_the_names_that_they_were_given(
@@ -68,6 +69,55 @@ def test_what_holds_no_recording_is_an_error_to_report(tmp_path: Path) -> None:
     assert [type(item) for item in found] == [AudioError, AudioError]
     assert "is empty" in str(found[0])
     assert "holds no audio" in str(found[1])
+
+
+def test_a_text_that_is_no_list_is_one_error(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("How long does it take?\n\n日本語。\nSee e.g. the post office.\n" * 100)
+    (error,) = find_sources([str(text)])
+    assert str(error).startswith(f"{text} is read as a list, and no line of it is the path of a")
+    text.write_text("Recordings\n/gone/a.WAV\nhttps://host/b.mp3\n")
+    heading, gone, link = find_sources([str(text)])
+    assert isinstance(heading, Recording)  # whatever its line says: another line names one
+    assert isinstance(gone, Recording)
+    assert str(link) == "https://host/b.mp3 is a link: download the recording first."
+
+
+def test_a_name_alone_makes_no_recording_a_result(tmp_path: Path) -> None:
+    """Whoever names a recording so would get nothing, and no word why."""
+    names = ["a/meeting.captions.wav", "b/meeting.captions.mp4", "b/meeting-2.captions.mkv"]
+    touch(*(tmp_path / name for name in names))
+    for folder in ("a", "b", ""):
+        found = list(find_sources([str(tmp_path / folder)]))
+        assert len(found) == sum(name.startswith(folder) for name in names)
+        assert all(isinstance(item, Recording) for item in found)
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_the_videos_that_runs_have_made_are_no_recordings(
+    translator: Translator, tmp_path: Path
+) -> None:
+    films, out, elsewhere = tmp_path / "films", tmp_path / "films" / "out", tmp_path / "more"
+    touch(films / "talk.MOV", films / "sub" / "talk.mp4", films / "talk.captions.mkv")
+    touch(films / "talk-2.captions.mp4", out / "sub" / "talk.captions.mkv", elsewhere / "x.mp4")
+    assert len(list(find_sources([str(films)]))) == 3  # there is no journal
+    run(out, elsewhere, translator=translator)
+    assert len(list(find_sources([str(films)]))) == 2  # as while a run is under way
+    named = [
+        Entry(str(elsewhere / "x.mp4"), "x.captions.mp4"),
+        Entry(str(films / "sub" / "talk.mp4"), str(Path("sub", "talk.captions.mkv"))),
+    ]
+    touch(out / "x.captions.mp4")
+    assert len(list(find_sources([str(films)]))) == 3
+    with Journal(out, SETTINGS) as journal:
+        journal.append(named)
+    found = list(find_sources([str(films)]))
+    assert {item.source for item in found if isinstance(item, Recording)} == {
+        str(films / "talk.MOV"),
+        str(films / "sub" / "talk.mp4"),
+    }
+    (error,) = find_sources([str(out)])
+    assert "holds no audio or video file" in str(error)
 
 
 # Faults
@@ -242,7 +292,7 @@ def test_memory_does_not_grow_with_the_number_of_files() -> None:
         from pathlib import Path
         from runs import SETTINGS
         from speech_translation.bulk import translate_files
-        from speech_translation.journal import Journal, Recording
+        from speech_translation.journal import Entry, Journal, Recording
         from speech_translation.types import Direction, Translation
 
         os.fsync = lambda _: None

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, what goes where, bad input, and signals."""
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from runs import SETTINGS, entries, results, times_done, touch
 
 from speech_translation import bulk, cli, translate
 from speech_translation.console import Interrupt, remark
+from speech_translation.engine import Engine
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.journal import Journal
-from speech_translation.types import Direction, Flag, Segment, Translation
+from speech_translation.types import Direction, Flag, Remark, RemarkKind, Segment, Translation
 
 CLIPS = ("en_1", "ja_1", "en_2", "ja_2")
 OFFLINE = ["--model", "phrasebook", "--device", "cpu"]
@@ -86,6 +89,22 @@ def test_text_on_standard_output_and_the_rest_elsewhere(
     assert "phrasebook on cpu in float32" in err
     assert "x real time" in err
     assert out.strip() not in err
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_no_cache_reaches_the_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: bool
+) -> None:
+    asked, load_engine = list[object](), cli.load_engine
+
+    def loading(*names: Any, **options: Any) -> Engine:
+        asked.append(options["cache"])
+        return load_engine(*names, **options)
+
+    monkeypatch.setattr(cli, "load_engine", loading)
+    more = [] if cache else ["--no-cache"]
+    assert run(capsys, EXAMPLES / "en_1.flac", *more)[0] == 0
+    assert asked == [cache]
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -265,6 +284,23 @@ def test_a_reader_that_leaves_ends_the_run_quietly(
     assert (status, err) == (141, "")
 
 
+def test_a_file_that_is_named_twice_is_translated_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    clip = EXAMPLES / "ja_1.flac"
+    twice = (clip, EXAMPLES / ".." / EXAMPLES.name / clip.name)
+    status, out, err = run(capsys, *twice)
+    assert (status, out) == (0, f"{reference('ja_1')}\n")
+    assert err.count("tokens") == 1
+    assert err.endswith(f"{twice[1]}: the same file as before, translated once\n")
+    status, said = run_into(capsys, tmp_path, *twice)
+    assert status == 0
+    assert re.match(
+        r"1 file done in 0:00:\d\d, 0 before, 1 named again \(the same files\), 0 failed, ",
+        said[-1],
+    )
+
+
 def test_a_list_without_a_recording_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, no_model: None
 ) -> None:
@@ -308,8 +344,12 @@ def test_many_recordings_get_one_line_of_flags_each(capsys: pytest.CaptureFixtur
     unsure = Segment(0, 1, "x", Direction.EN_JA, frozenset({Flag.TOO_SHORT, Flag.REPEATED}))
     sure = Segment(1, 2, "x", Direction.EN_JA)
     remark(Translation([unsure, sure], Direction.AUTO, 2.0), "a.wav", Direction.AUTO, brief=True)
-    remark(Translation([sure], Direction.AUTO, 2.0), "b.wav", Direction.AUTO, brief=True)
-    assert capsys.readouterr().err == "a.wav: repeated, too short (1 of 2 segments)\n"
+    cut_short = Translation([sure], Direction.AUTO, 2.0, remarks=(Remark(RemarkKind.LOST, 2, 3),))
+    remark(cut_short, "b.wav", Direction.AUTO, brief=True)
+    assert capsys.readouterr().err == (
+        "a.wav: repeated, too short (1 of 2 segments)\n"
+        "b.wav: from 2.0 to 3.0 s sound is missing or could not be decoded\n"
+    )
 
 
 def test_a_name_that_cannot_be_printed_spoils_no_line(
@@ -417,6 +457,14 @@ def test_a_second_run_says_that_all_is_done(
             "'en2ja': name another folder."
         ],
     )
+    for option, difference in (
+        ("--precision=int8", "precision 'auto', and this run has precision 'int8'"),
+        ("--full-attention", "attention 'windows', and this run has attention 'full'"),
+        ("--track=2", "track '', and this run has track '2'"),
+    ):
+        status, said = run_into(capsys, tmp_path, clip, "--direction", "ja2en", option)
+        refusal = f"error: {tmp_path} holds results with {difference}: name another folder."
+        assert (status, said) == (1, [refusal])
 
 
 @pytest.mark.usefixtures("no_model")
@@ -514,8 +562,8 @@ def test_ctrl_c_leaves_no_half_file_and_goes_on(
     expected = clips(recordings, 24)
     written = list[Path]()
 
-    def write(translation: Any, path: Path, format: Any) -> None:
-        translate_write(translation, path, format)
+    def write(translation: Any, path: Path, *how: Any, **more: Any) -> None:
+        translate_write(translation, path, *how, **more)
         written.append(path)
         if len(written) == 3:
             signal.pthread_kill(main_thread, signal.SIGINT)
@@ -569,6 +617,72 @@ def test_a_second_ctrl_c_acts_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), loading.at_once():
         loading(signal.SIGINT, None)  # a model takes an hour to fetch
     assert loading.status == 130
+
+
+def test_a_pipe_in_a_folder_is_no_recording(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, no_model: None
+) -> None:
+    os.mkfifo(tmp_path / "x.wav")  # whoever opens it waits for ever
+    code, _, err = run(capsys, tmp_path)
+    assert code == 1
+    assert "holds no audio or video file" in err
+    code, _, err = run(
+        capsys, tmp_path / "x.wav", "--output-dir", tmp_path / "o", "--format", "mkv"
+    )
+    assert code == 1
+    assert "x.wav is a pipe or a device: --format mkv takes files." in err
+
+
+def test_a_pipe_that_is_named_is_read_and_not_by_several_at_a_time(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "x.wav"
+    os.mkfifo(pipe)
+    code, _, err = run(capsys, pipe, "--output-dir", tmp_path / "jobs", "--jobs", "2")
+    assert code == 1
+    assert "translate it without --jobs" in err
+    content = (EXAMPLES / "en_1.flac").read_bytes()
+    threading.Thread(target=pipe.write_bytes, args=[content], daemon=True).start()
+    code, out, _ = run(capsys, pipe, "--direction", "en2ja")
+    assert (code, out) == (0, reference("en_1") + "\n")
+
+
+@pytest.mark.parametrize("where", ["fifo", "stdin"])
+def test_one_ctrl_c_ends_the_wait_for_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    main_thread = threading.get_ident()
+    waits = threading.Event()
+
+    def press() -> None:
+        waits.wait(30)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    kind = Interrupt.at_once
+
+    @contextlib.contextmanager
+    def at_once(self: Interrupt) -> Iterator[None]:
+        with kind(self):
+            waits.set()
+            yield
+
+    monkeypatch.setattr(Interrupt, "at_once", at_once)
+    pipe, ends = tmp_path / "x.wav", os.pipe()
+    os.mkfifo(pipe)
+    with os.fdopen(ends[0]) as reading, os.fdopen(ends[1], "w") as writing:
+        monkeypatch.setattr(sys, "stdin", reading)
+        # Without the mend this waits for ever: then the writer comes after a while.
+        late = threading.Timer(20, lambda: (writing.close(), pipe.write_bytes(b"")))
+        late.daemon = True
+        late.start()
+        presser = threading.Thread(target=press)
+        presser.start()
+        try:
+            assert cli.main([str(pipe) if where == "fifo" else "-", *OFFLINE]) == 130
+        finally:
+            waits.set()
+            presser.join()
+            late.cancel()
 
 
 @pytest.mark.slow
@@ -652,6 +766,33 @@ def no_caches() -> dict[str, str]:
     """An environment in which no cache folder can be written."""
     caches = ("HF_HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "HOME", "TMPDIR")
     return dict(os.environ) | dict.fromkeys(caches, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("closed", "audio", "said"),
+    [
+        (">&-", "examples/en_1.flac", "error: Standard output is closed: name a folder"),
+        ("2>&-", "missing.wav", ""),  # and not on standard output
+        ("<&-", "-", "error: Standard input is closed."),
+    ],
+)
+def test_a_stream_that_the_caller_closed_is_no_fault(closed: str, audio: str, said: str) -> None:
+    command = f'"{sys.executable}" inference.py --model phrasebook {audio} {closed}'
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == bool(said)
+
+
+def test_a_link_is_not_opened_and_a_file_is_no_output_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*OFFLINE, "https://example.com/a.mp3"]) == 1
+    assert "https://example.com/a.mp3 is a link: download" in capsys.readouterr().err
+    (tmp_path / "notes.md").write_text("")
+    with pytest.raises(SystemExit):
+        cli.main([*OFFLINE, "a.wav", "--output-dir", str(tmp_path / "notes.md")])
+    assert "notes.md is a file: name a folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow

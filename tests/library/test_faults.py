@@ -153,7 +153,10 @@ def test_nothing_is_timed_by_a_clock_that_can_be_set(path: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
     }
-    assert not calls & {"time.time", "datetime.now", "datetime.datetime.now", "time.time_ns"}
+    # The age of a file is one by that clock: nothing else says when it was written.
+    ages = {"time.time"} if path.name == "files.py" else set()
+    clocks = {"time.time", "datetime.now", "datetime.datetime.now", "time.time_ns"}
+    assert not (calls - ages) & clocks
 
 
 # A model that fails

@@ -1,6 +1,7 @@
 """The journal: nothing lost, doubled or half, however a run ends; and which runs may share it."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -153,7 +154,7 @@ def test_standard_input_is_never_done(tmp_path: Path) -> None:
         with Journal(tmp_path, SETTINGS) as journal:
             entry = journal.claim(stdin)
             assert entry == Entry(STANDARD_INPUT, "stdin.txt")
-            assert journal.claim(stdin) is None  # it can be read once
+            assert journal.claimed(stdin)  # it can be read once
             (tmp_path / entry.output).touch()
             journal.append([entry])
 
@@ -169,6 +170,9 @@ def test_standard_input_is_never_done(tmp_path: Path) -> None:
         ({"model": "/m"}, "model 'phrasebook', and this run has model '/m'"),
         ({"context": "駅"}, "context '', and this run has context '駅'"),
         ({"segments": "whole"}, "segments 'sentence', and this run has segments 'whole'"),
+        ({"track": "2"}, "track '', and this run has track '2'"),
+        ({"precision": "int8"}, "precision 'auto', and this run has precision 'int8'"),
+        ({"attention": "full"}, "attention 'windows', and this run has attention 'full'"),
     ],
 )
 def test_other_settings_need_another_folder(
@@ -187,6 +191,17 @@ def test_other_settings_need_another_folder(
         )
     assert str(refusal.value) == f"{out} holds results with {said}: name another folder."
     assert (out / JOURNAL).read_bytes() == before
+    assert run(out, tmp_path / "a.wav", translator=translator).skipped == 1
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_what_an_earlier_edition_did_not_write_down_agrees_with_all(
+    translator: Translator, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "a.wav")
+    before = dataclasses.replace(SETTINGS, precision=None, attention=None)
+    run(out, tmp_path / "a.wav", translator=translator, settings=before)
     assert run(out, tmp_path / "a.wav", translator=translator).skipped == 1
 
 
@@ -229,6 +244,73 @@ def test_a_journal_of_the_first_edition_goes_on(translator: Translator, tmp_path
     assert translator.asked == [tmp_path / "in" / "b.wav"]
     with pytest.raises(SpeechTranslationError, match="context"):
         Journal(out, dataclasses.replace(SETTINGS, context="other"))
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_settings_of_a_newer_edition_are_refused(translator: Translator, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "a.wav")
+    run(out, tmp_path / "a.wav", translator=translator)
+    path = out / JOURNAL
+    path.write_bytes(path.read_bytes().replace(b'{"model": "phrasebook"', b'{"model": "b", "x": 1'))
+    before = path.read_bytes()
+    with pytest.raises(SpeechTranslationError) as refusal:
+        Journal(out, SETTINGS)
+    assert str(refusal.value) == (
+        f"{out} holds results of a newer edition, with settings that this one does not know (x): "
+        "use that edition, or name another folder."
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_sync")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("[]", "3", "null", "true", '"settings"', '"source"', "{}", "[" * 100_000, "{"),
+        *('{"settings": 3}', '{"settings": null}', '{"settings": {}}', '{"settings": ["model"]}'),
+        '{"settings": {"model": ["m"]}}',
+        '{"settings": {"model": "m", "direction": "xx"}}',
+        '{"settings": {"model": "m", "direction": []}}',
+        '{"source": 3, "output": 5}',
+        '{"source": "a", "output": null}',
+        '{"source": "a", "output": ["a"]}',
+        '{"source": "a\\ud800", "output": "x.txt"}',
+        '{"source": "a", "output": "x\\ud800.txt"}',
+        '{"source": "a", "output": "x\\u0000.txt"}',
+        f'{{"source": "a", "output": "x.txt", "size": {1 << 70}}}',
+        f'{{"source": "a", "output": "x.txt", "mtime_ns": {-(1 << 70)}}}',
+        '{"source": "a", "output": "x.txt", "size": "1"}',
+        '{"source": "a", "output": "x.txt", "error": 5}',
+    ],
+    ids=lambda line: line[:50],
+)
+def test_a_line_of_rubbish_is_passed_over(
+    translator: Translator, tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path / "a.wav")
+    run(out, tmp_path / "a.wav", translator=translator)
+    path = out / JOURNAL
+    path.write_bytes(damage.encode() + b"\n" + path.read_bytes())
+    assert run(out, tmp_path / "a.wav", translator=translator).skipped == 1
+
+
+@pytest.mark.usefixtures("no_sync")
+@pytest.mark.parametrize("absolute", [True, False])
+def test_an_output_outside_the_folder_is_not_obeyed(
+    translator: Translator, tmp_path: Path, absolute: bool
+) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere.txt"
+    touch(tmp_path / "a.wav")
+    elsewhere.write_text("mine")
+    run(out, tmp_path / "a.wav", translator=translator)
+    path, output = out / JOURNAL, str(elsewhere) if absolute else "x/../../elsewhere.txt"
+    path.write_text(path.read_text("utf-8").replace('"a.txt"', json.dumps(output)), "utf-8")
+    (tmp_path / "a.wav").write_text("again")
+    assert run(out, tmp_path / "a.wav", translator=translator).done == 1
+    assert elsewhere.read_text("utf-8") == "mine"
+    assert (out / "a.txt").read_text("utf-8") == "again\n"
 
 
 # The lock

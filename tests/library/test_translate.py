@@ -241,6 +241,29 @@ def test_stop_keeps_what_was_finished(three_utterances: np.ndarray) -> None:
     assert len(engine.calls) == 2  # the second was under way; its half text is not passed on
 
 
+@pytest.mark.parametrize("direction", [Direction.EN_JA, Direction.AUTO])
+def test_who_watches_waits_for_one_segment_only(
+    three_utterances: np.ndarray, direction: Direction
+) -> None:
+    together = list[int]()
+
+    class Counting(ScriptedEngine):
+        def generate(self, request: Request) -> list[Hypothesis]:
+            if not request.only_direction:
+                together.append(len(request.batch))
+            return super().generate(request)
+
+    def run(watched: bool) -> list[Segment]:
+        named = [Direction.EN_JA] * 6
+        engine = Counting([SURE] * 6, batch_size=4, named=named)
+        on_text = (lambda span, text: None) if watched else None
+        six = np.concatenate([three_utterances, three_utterances])
+        return list(iter_translate(six, engine, direction, on_text=on_text))
+
+    assert run(watched=True) == run(watched=False)
+    assert together == [1, 4, 1, 4, 2]
+
+
 def test_progress_and_growing_text_are_told(three_utterances: np.ndarray) -> None:
     engine = ScriptedEngine([SURE, SURE, SURE])
     progress: list[tuple[float, float]] = []
@@ -284,6 +307,7 @@ SECOND = np.zeros(16_000, np.float32)
         (TypeError, "a path, .* not list", lambda e: translate([0.0], e)),
         (TypeError, "a path, .* not int", lambda e: list(iter_translate(5, e))),
         (TypeError, "in binary mode", lambda e: translate(io.StringIO("text"), e)),
+        (TypeError, "from 1, or a language", lambda e: translate(b"", e, track=2.0)),
         (
             ValueError,
             r"mono .* of shape \(8000, 2\)",
@@ -298,6 +322,7 @@ SECOND = np.zeros(16_000, np.float32)
         (TypeError, "not a list", lambda e: LiveTranslator(e).push([0, 0], 16_000)),
         (ValueError, "Hz and above 0", lambda e: LiveTranslator(e).push(SECOND, 0)),
         (ValueError, "not uint8", lambda e: LiveTranslator(e).push(SECOND.astype("u1"), 16_000)),
+        (ValueError, "float64 of shape", lambda e: LiveTranslator(e).push(np.ones((9, 0)), 16_000)),
         (ValueError, "choose from txt", lambda e: render(translate(SECOND, e), "doc")),
         (TypeError, "name or the path", lambda e: load_engine(None)),
     ],
