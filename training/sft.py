@@ -1,66 +1,35 @@
-"""Full-parameter fine-tuning of Qwen3-ASR for speech translation, with the model card's recipe.
+"""Fine-tuning of Qwen3-ASR for speech translation, with the model card's recipe.
 
     python -m training.sft --train train.jsonl --eval eval.jsonl --output runs/1
-    torchrun --nproc-per-node 8 -m training.sft --accumulate 1 ...      (8 x 8 x 1 = 64 again)
+    torchrun --nproc-per-node 8 -m training.sft --train train.jsonl --output runs/1
 
 `OUTPUT/checkpoint-N` holds a whole model (float32, so that a resumed run repeats the uninterrupted
 one) and the state of the optimiser; `OUTPUT/model` the best of them by evaluation loss, or the
-last, in bfloat16 if it was trained so; `OUTPUT/loss.csv` and `loss.png` the curve.
+last, in bfloat16 if it was trained so, with a model card; `OUTPUT/recipe.json` what made it;
+`OUTPUT/loss.csv` and `loss.png` the curve.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import importlib.util
-import math
+import json
 import os
 import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from speech_translation.engine.checkpoint import locate
 from speech_translation.engine.devices import out_of_memory
 from speech_translation.errors import AudioError, EngineError, ModelError, SpeechTranslationError
-from training.memory import out_of_memory_advice, require_memory
+from training.console import say
+from training.memory import TrainingState
+from training.recipe import Recipe, read_options
 
 if TYPE_CHECKING:
-    import torch
-
     from speech_translation.manifest import Sample
-
-_CURVE = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm")
-_GENERATION = "generation_config.json"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One run. The defaults are those of the model card; what it leaves open is marked so."""
-
-    train: Path
-    output: Path
-    eval: Path | None = None
-    model: str = "Qwen/Qwen3-ASR-1.7B"
-    epochs: float = 1.3
-    learning_rate: float = 1e-5
-    warmup: float = 0.03  # share of all steps
-    batch: int = 8  # per device
-    accumulate: int = 8  # batches per step
-    evaluate_every: int = 500  # steps from one evaluation and checkpoint to the next
-    checkpoints_kept: int = 2  # on the disk, the best among them; not in the card
-    log_every: int = 10  # steps from one point of the curve to the next; not in the card
-    bare_prompts: float = 0.0  # share without a system turn; not in the card
-    encoder_window: bool = True  # 8 s of attention in the encoder; not in the card
-    gradient_checkpointing: bool = False  # not in the card
-    workers: int = 4  # processes that decode audio; not in the card
-    seed: int = 0  # not in the card
-    resume: bool = False
+    from training.data import Dropped
 
 
 def fine_tune(recipe: Recipe) -> Path:
@@ -68,43 +37,67 @@ def fine_tune(recipe: Recipe) -> Path:
 
     Raises:
         ManifestError: a manifest is wrong or holds nothing to learn from.
-        ModelError: the base model cannot be loaded, or the output folder already holds a run.
-        AudioError: a recording cannot be decoded.
+        ModelError: the base model cannot be loaded, or the output folder holds another run.
+        AudioError: too many recordings cannot be decoded.
         EngineError: not enough memory, before the training begins or in it.
+        SpeechTranslationError: the options do not fit together, or need a package.
     """
     import torch
 
-    if importlib.util.find_spec("matplotlib") is None:
-        raise SpeechTranslationError("No matplotlib: run pip install -r requirements-train.txt")
+    recipe.require_packages()
     checkpoint = _start_point(recipe)
 
     from transformers.utils.logging import set_verbosity_error
 
-    from training.data import BalancedSampler, Collator
+    from training.batches import Collator
+    from training.data import BalancedSampler, Lessons
+    from training.model import load_base, prepare, save_extras
+    from training.parts import choose_parts
+    from training.record import begin, record
+    from training.sharding import shard
+    from training.trainer import SpeechTrainer, training_arguments
+    from training.variation import Variation
 
     set_verbosity_error()
-    trainset = _samples(recipe.train)
-    evalset = _samples(recipe.eval) if recipe.eval else None
+    arguments = training_arguments(recipe)
+    sets = {"train": _samples(recipe.train, recipe.transcribe > 0)}
+    if recipe.eval:
+        sets["eval"] = _samples(recipe.eval, False)
+    made = record(recipe, sets, f"{arguments.world_size} x {_device_name(arguments.device)}")
     model, processor = load_base(recipe.model)
-    prepare(model, recipe.encoder_window)
-    arguments = _arguments(recipe)
-    update = recipe.batch * recipe.accumulate * arguments.world_size
-    sampler = BalancedSampler(trainset, update, recipe.seed)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    require_memory(parameters, arguments.device)
-    _say(f"{len(sampler)} samples an epoch, {update} a step, on {arguments.device}")
-
     base = Path(model.name_or_path)  # the folder, also of a model of the Hub
+    prepare(model, recipe.encoder_window, recipe.attention)
+    narrow = torch.bfloat16 if arguments.bf16 and not recipe.shard else torch.float32
+    model = choose_parts(model, recipe.freeze, recipe.lora, narrow)
+    trainset, evalset = sets["train"][0], sets.get("eval", ([], None))[0]
+    sampler = BalancedSampler(trainset, recipe.update, recipe.seed, recipe.transcribe)
+    shards = arguments.world_size if recipe.shard else 1
+    state = TrainingState.of(model, narrow.itemsize, recipe.optimizer, shards)
+    state.require(arguments.device)
+    if recipe.shard:
+        shard(model, arguments.device)
+    if arguments.should_save or checkpoint:
+        for remark in begin(recipe.output, made, checkpoint is not None):
+            say(remark)
+    say(f"{state.trained:,} of {state.trained + state.frozen:,} parameters are trained")
+    say(f"{len(sampler)} samples an epoch, {recipe.update} a step, on {arguments.device}")
+
     try:
-        trainer = _trainer_class()(
+        trainer = SpeechTrainer(
+            recipe=recipe,
+            sampler=sampler,
+            collator=Collator(
+                processor,
+                recipe.bare_prompts,
+                Variation(recipe.speed, recipe.noise, recipe.masks),
+            ),
+            plain=Collator(processor, recipe.bare_prompts),
+            tokenizer=processor.tokenizer,
+            evalset=evalset,
+            save_extras=lambda folder: save_extras(folder, processor, base),
             model=model,
             args=arguments,
-            data_collator=Collator(processor, recipe.bare_prompts),
-            train_dataset=trainset,
-            eval_dataset=evalset,
-            callbacks=[_curve_callback(recipe.output)],
-            sampler=sampler,
-            save_extras=lambda folder: _save_extras(folder, processor, base),
+            train_dataset=Lessons(trainset),
         )
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except AudioError as error:
@@ -113,28 +106,67 @@ def fine_tune(recipe: Recipe) -> Path:
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        raise EngineError(
-            out_of_memory_advice(parameters, recipe.batch, recipe.gradient_checkpointing)
-        ) from error
+        raise EngineError(state.advice(recipe.batch, recipe.gradient_checkpointing)) from error
 
     final = recipe.output / "model"
+    weights = trainer.whole()
     if arguments.should_save:
-        partial = final.with_name("model.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        model.to(torch.bfloat16 if arguments.bf16 else torch.float32).save_pretrained(partial)
-        _save_extras(partial, processor, base)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        _write_model(final, trainer, weights, made)
     return final
 
 
-def _samples(manifest: Path) -> list[Sample]:
-    from training.data import load_samples
+def _write_model(final: Path, trainer: Any, weights: Any, made: dict[str, Any]) -> None:
+    """Write the finished model with its record and card, all of it or nothing."""
+    import torch
 
-    samples, dropped = load_samples(manifest)
-    targets = Counter(sample.target.tag if sample.target else "None" for sample in samples)
-    _say(f"{manifest}: {len(samples)} samples by target {dict(targets)}, dropped {dict(dropped)}")
-    return samples
+    from training.curve import curve
+    from training.parts import merged
+    from training.record import RECORD, model_card
+
+    partial = final.with_name("model.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
+    if weights is None:
+        merged(trainer.model).to(dtype).save_pretrained(partial)
+    else:
+        narrow = {name: weight.to(dtype) for name, weight in weights.items()}
+        trainer.model.config.dtype = dtype
+        trainer.model.save_pretrained(partial, state_dict=narrow)
+    trainer.save_extras(partial)
+    best = trainer.state.best_global_step or trainer.state.global_step
+    points = {row["step"]: row for row in curve(trainer.state.log_history)}
+    reached = {
+        "steps": trainer.state.global_step,
+        "step of this model": best,
+        "loss per token (nats), evaluation": _shown(points.get(best, {}).get("eval_loss")),
+        "chrF2, evaluation": _shown(points.get(best, {}).get("eval_chrf")),
+        "recordings that could not be read": len(trainer.unreadable),
+    }
+    text = json.dumps({**made, "reached": reached}, ensure_ascii=False, indent=1)
+    (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(model_card(made, reached), encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+
+
+def _shown(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _device_name(device: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _samples(manifest: Path, transcripts: bool) -> tuple[Sequence[Sample], Dropped]:
+    from training.data import load_samples
+    from training.prepared import facts
+
+    samples, dropped = load_samples(manifest, transcripts)
+    targets = Counter(target.tag if target else "None" for target, _, _ in facts(samples))
+    say(f"{manifest}: {len(samples)} samples by target {dict(targets)}, dropped {dict(dropped)}")
+    return samples, dropped
 
 
 def _start_point(recipe: Recipe) -> Path | None:
@@ -166,284 +198,33 @@ def _start_point(recipe: Recipe) -> Path | None:
     return None
 
 
-def load_base(name: str) -> tuple[Any, Any]:
-    """The model in float32, all of it, and its processor. `name` is one that `locate` knows.
+def _leave_group() -> None:
+    """End the connections to the other processes of a run.
 
-    Raises:
-        ModelError: not a Qwen3-ASR checkpoint, incomplete, or the Hub cannot be reached.
+    A process that exits with their threads still running may abort, and torchrun then calls a
+    finished run failed.
     """
-    import torch
-    from qwen_asr.core.transformers_backend import Qwen3ASRProcessor
+    import torch.distributed
 
-    from speech_translation.engine.whole import load_whole
-
-    folder = locate(name)
-    try:
-        model = load_whole(folder, torch.float32)
-        # True, as qwen-asr has it, replaces Qwen's splitting rule by Mistral's when the checkpoint
-        # is a folder written by transformers 4.57.3 or later (tokenization_utils_base.py, 4.57.6).
-        processor = Qwen3ASRProcessor.from_pretrained(str(folder), fix_mistral_regex=False)
-        processor.tokenizer.init_kwargs.pop("fix_mistral_regex", None)
-    except Exception as error:  # anything: transformers has no common error for a bad checkpoint
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ModelError(
-            f"{name}: cannot load this model ({reason}). Give a folder with a "
-            "Qwen3-ASR checkpoint, or the name of one on the Hub and a connection to it."
-        ) from error
-    return model, processor
-
-
-def prepare(model: Any, encoder_window: bool) -> None:
-    """Make a `Qwen3ASRForConditionalGeneration` trainable as a whole.
-
-    The outer class of qwen-asr 0.0.6 has no forward; it gets one here that returns the loss, so
-    that what is trained and saved is the outer model with its own names of the weights.
-    """
-    from transformers import GenerationConfig
-
-    from speech_translation.engine.attention import set_encoder_window
-
-    def forward(
-        self: Any, labels: torch.Tensor, num_items_in_batch: Any = None, **inputs: Any
-    ) -> dict[str, torch.Tensor]:
-        logits = self.thinker(**inputs, use_cache=False).logits
-        return {"loss": token_loss(logits, labels, num_items_in_batch)}
-
-    model.forward = MethodType(forward, model)
-    # A base's generation_config may be one that transformers reads but refuses to write (a
-    # temperature without sampling); the file is copied as it is instead, by `_save_extras`.
-    model.generation_config = GenerationConfig()
-    set_encoder_window(model, encoder_window)
-
-
-def token_loss(
-    logits: torch.Tensor, labels: torch.Tensor, count: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """Cross-entropy summed over the learned tokens, divided by `count` or else by their number.
-
-    `logits` is (batch, tokens, vocabulary), `labels` (batch, tokens). With the number of learned
-    tokens in a whole update as `count`, each weighs the same however the update is cut into
-    batches and devices. Only the learned positions are brought to float32.
-    """
-    import torch
-
-    from training.data import IGNORE
-
-    following = labels[:, 1:]
-    learned = following != IGNORE
-    total = torch.nn.functional.cross_entropy(
-        logits[:, :-1][learned].float(), following[learned], reduction="sum"
-    )
-    return total / (learned.sum() if count is None else count)
-
-
-def _arguments(recipe: Recipe) -> Any:
-    import torch
-    from transformers import TrainingArguments
-
-    arguments = TrainingArguments(
-        output_dir=str(recipe.output),
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_ratio=recipe.warmup,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulate,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        eval_strategy="steps" if recipe.eval else "no",
-        eval_steps=recipe.evaluate_every,
-        save_steps=recipe.evaluate_every,
-        save_total_limit=recipe.checkpoints_kept,
-        load_best_model_at_end=recipe.eval is not None,
-        metric_for_best_model="eval_loss" if recipe.eval else None,
-        greater_is_better=False if recipe.eval else None,
-        prediction_loss_only=True,
-        label_names=["labels"],
-        logging_steps=recipe.log_every,
-        remove_unused_columns=False,
-        dataloader_num_workers=recipe.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        ddp_find_unused_parameters=False,
-        report_to=[],
-        seed=recipe.seed,
-    )
-    # Several GPUs go through torchrun; without it the Trainer would copy the model to all of them
-    # in every step (DataParallel), which a forward bound to one model does not survive.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def _trainer_class() -> Any:
-    from transformers import Trainer
-
-    class SpeechTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
-        """A Trainer with a given order of samples and checkpoints that load by themselves."""
-
-        def __init__(self, *args: Any, sampler: Any, save_extras: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._sampler = sampler
-            self._save_extras = save_extras
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return self._sampler
-
-        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            super()._save(output_dir, state_dict)
-            self._save_extras(Path(output_dir or self.args.output_dir))
-
-    return SpeechTrainer
-
-
-def _save_extras(folder: Path, processor: Any, base: Path) -> None:
-    """Write what a checkpoint needs beside its weights and configuration.
-
-    That is tokenizer, feature extractor, chat template and generation configuration. `base` is the
-    folder of the model that the training began with.
-    """
-    from transformers import GenerationConfig
-
-    processor.save_pretrained(folder)
-    if (base / _GENERATION).is_file():
-        shutil.copyfile(base / _GENERATION, folder / _GENERATION)
-    else:
-        tokenizer = processor.tokenizer
-        ends = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.pad_token_id]
-        GenerationConfig(
-            eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=False
-        ).save_pretrained(folder)
-
-
-def _curve_callback(output: Path) -> Any:
-    from transformers import TrainerCallback
-
-    class Curve(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-        """Rewrites the loss curve at each log, and has the last step evaluated too."""
-
-        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                write_curve(state.log_history, output)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step >= state.max_steps and args.eval_strategy != "no":
-                control.should_evaluate = True
-
-    return Curve()
-
-
-def write_curve(history: Sequence[dict[str, float]], output: Path) -> None:
-    """Write `loss.csv` and `loss.png` into `output` from the Trainer's log history."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows: dict[float, dict[str, float]] = {}
-    for entry in history:
-        rows.setdefault(entry["step"], {}).update(entry)
-    curve = [row for row in rows.values() if "loss" in row or "eval_loss" in row]
-    partial = output / "loss.csv.partial"
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _CURVE, restval="", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(curve)
-    partial.replace(output / "loss.csv")
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="step", ylabel="loss per token (nats)")
-    for key, label, style in (("loss", "training", "-"), ("eval_loss", "evaluation", "o-")):
-        points = [(row["step"], row[key]) for row in curve if key in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label)
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend()
-    partial = output / "loss.png.partial"
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(output / "loss.png")
-
-
-def _say(message: str) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr, flush=True)
-
-
-def _number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Any:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high or math.isinf(value):
-            raise ValueError
-        return value
-
-    limits = f"{low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
-    parse.__name__ = f"{kind.__name__} ({limits})"  # argparse: "invalid int (at least 1) value"
-    return parse
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.sft",
-        description="Fine-tune Qwen3-ASR for speech translation with the model card's recipe.",
-    )
-    count, positive, share = _number(int, 1), _number(float, 1e-12), _number(float, 0, 1)
-    card = {field.name: field.default for field in fields(Recipe)}
-
-    def add(flag: str, help: str, **options: Any) -> None:
-        name = options.setdefault("dest", flag.strip("-").replace("-", "_"))
-        if "action" not in options and card[name] not in (None, MISSING):
-            options["default"] = card[name]
-            help += " (default: %(default)s)"
-        parser.add_argument(flag, help=help, **options)
-
-    add("--train", "manifest, see speech_translation/manifest.py", type=Path, required=True)
-    add("--output", "folder for checkpoints, model and loss curve", type=Path, required=True)
-    add("--eval", "held-out manifest; without it the last checkpoint is kept", type=Path)
-    add("--model", "base: a Hub id, ID@REVISION or a checkpoint folder", metavar="ID_OR_DIR")
-    add("--resume", "go on from the last complete checkpoint in --output", action="store_true")
-    add("--epochs", "passes over the data, may be a fraction", type=positive)
-    add("--learning-rate", "peak of the cosine", type=positive)
-    add("--warmup", "share of the steps that warm up", type=share)
-    add("--batch-size", "samples per device and pass", type=count, dest="batch")
-    add("--accumulate", "passes per step; divide it by the number of GPUs", type=count)
-    add(
-        "--every",
-        "steps between evaluations, each with a checkpoint",
-        type=count,
-        dest="evaluate_every",
-    )
-    add(
-        "--keep",
-        "checkpoints kept on the disk, the best among them",
-        type=count,
-        dest="checkpoints_kept",
-    )
-    add("--log-every", "steps between points of the loss curve", type=count)
-    add("--bare-prompts", "share of prompts without system turn, as vLLM's", type=share)
-    add(
-        "--no-encoder-window",
-        "let the encoder see the whole clip instead of 8 s windows",
-        action="store_false",
-        dest="encoder_window",
-    )
-    add("--gradient-checkpointing", "less memory, slower steps", action="store_true")
-    add("--workers", "processes that decode audio", type=_number(int, 0))
-    add("--seed", "of the order of the samples", type=int)
-    return parser
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0 when done and 1 on failure; wrong usage exits with 2."""
-    recipe = Recipe(**vars(_parser().parse_args(argv)))
+    recipe = read_options(argv)
     try:
         final = fine_tune(recipe)
     except SpeechTranslationError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        _say("interrupted; add --resume to go on from the last checkpoint")
+        say("interrupted; add --resume to go on from the last checkpoint")
         return 1
-    _say(f"done: python inference.py AUDIO --model {final}")
+    finally:
+        if "RANK" in os.environ:
+            _leave_group()
+    say(f"done: python inference.py AUDIO --model {final}")
     return 0
 
 
