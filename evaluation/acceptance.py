@@ -5,8 +5,8 @@
 
 Without `--model` it is the published checkpoint. The status is 0 when it loads and the app's
 defaults are the right ones for it, else 1; the page says which are not, and why. It also says what
-could not be measured: one failure does not cost the rest. What a default is held to is in
-`evaluation.acceptance_checks`.
+could not be measured: one failure does not cost the rest. A model that is nowhere has no page. What
+a default is held to is in `evaluation.acceptance_checks`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from evaluation.acceptance_data import bundled
 from evaluation.acceptance_page import page
 from evaluation.invented import outcomes, sounds
 from evaluation.long_recordings import Recording
-from evaluation.run import revision
+from evaluation.provenance import revision
 from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, locate, weight_files
 from speech_translation.engine.devices import choose_device, choose_precision, empty_cache
@@ -262,6 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: No sacrebleu: run pip install sacrebleu==2.6.0", file=sys.stderr)
         return 1
     found = Examination(options.model, options.device, options.each).run()
+    if "loading" in found.failed and not found.files:  # there is no model that could be judged
+        print(f"error: {found.failed['loading']}", file=sys.stderr)
+        return 1
     results = checks(found)
     text = page(found, results)
     status = 0 if all(check.right for check in results) else 1

@@ -157,18 +157,22 @@ class Judged(NamedTuple):
         return self.sure >= SURE * self.clips and self.right > 0 and wrong <= max(1, self.sure / 10)
 
 
-def judged(outputs: Outputs, direction: Direction) -> Judged:
-    """How many texts are translations of their clips.
+def judged(outputs: Outputs, direction: Direction, *, spoken: bool = False) -> Judged:
+    """How many texts are translations of their clips, or what is `spoken` in them.
 
     One is right that was taken for `direction`, has the target's script, is no loop, and is nearer
     to its own reference than to that of any other clip, by `FLOOR` at least: so neither a
     transcript nor a text that fits everything is. Where the model is unsure, as it must be of what
     it does not know, it is not judged.
     """
-    target = direction.target
+    asked = direction.spoken if spoken else direction
+    target = asked.target
     assert target is not None
     here = outputs.to(direction)
-    references = [reference_of(sample) for sample, _ in here]
+    references = [
+        sample.transcript if spoken and isinstance(sample, Sample) else reference_of(sample)
+        for sample, _ in here
+    ]
     sure = right = 0
     for number, (_, translation) in enumerate(here):
         text = translation.text
@@ -178,7 +182,7 @@ def judged(outputs: Outputs, direction: Direction) -> Judged:
         near = [_sentence_chrf(text, reference) for reference in references]
         own = near.pop(number)
         right += (
-            all(segment.direction is direction for segment in translation.segments)
+            all(segment.direction is asked for segment in translation.segments)
             and not wrong_script(text, target)
             and not translation.flags & RETRY_FLAGS
             and own >= FLOOR
@@ -237,6 +241,19 @@ def naming(found: Findings) -> str:
         return "It names the language spoken."
     target = next(iter(named.values())).target
     return f"It names {TITLES[target]} whatever is spoken." if target else ""
+
+
+def writing_down(found: Findings) -> str:
+    """Whether the model can write down what is said, in a sentence, and what to do."""
+    if found.spoken is None:
+        return "Whether it can write down what is said was not measured."
+    results = [judged(found.spoken, direction, spoken=True) for direction in BOTH]
+    counts = " and ".join(f"{result.right} of {result.sure}" for result in results)
+    if all(result.enough for result in results):
+        advice = "use `--transcript same`, and `SPEECH_TRANSCRIPT=same` for a Space"
+    else:
+        advice = "leave it to another model with `--transcript`"
+    return f"Asked to write down what is said, it does so in {counts} clips: {advice}."
 
 
 def _best(found: Findings, name: str, default: str, ways: Mapping[str, Outputs]) -> Check:

@@ -22,6 +22,7 @@ from evaluation.acceptance_checks import (
     naming,
     reference_of,
     sentences_of,
+    writing_down,
 )
 from evaluation.invented import table
 from evaluation.metrics import direction_title
@@ -149,6 +150,7 @@ def _languages(found: Findings, forced: Outputs) -> list[str]:
             rows,
         ),
     ]  # fmt: skip
+    parts.append(writing_down(found))
     if tags:
         parts += [
             f"The model's own tags. {naming(found)}",

@@ -13,23 +13,11 @@ from typing import Any
 EN_JA, JA_EN, SPEED, TEXT = "#1f8a70", "#c2611a", "#5b74b8", "#7a7a7a"
 
 
-def draw(results: dict[str, Any]) -> str:
-    """The chart as SVG.
-
-    `results` has `systems`, each with `title`, `parameters`, and `en2ja`, `ja2en` and
-    `tokens_per_second`, None where there is none, with `en2ja_interval` and `ja2en_interval` beside
-    them where they are known; `quality`, what the scores are, `highest`, the best one, `caption`.
-    """
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    systems = results["systems"][::-1]  # the first one on top
-    rows = range(len(systems))
-    style = {
+def style(salt: str) -> dict[str, Any]:
+    """matplotlib's settings for a chart; with its own `salt` it has the same ids each time."""
+    return {
         "svg.fonttype": "none",
-        "svg.hashsalt": "quality_scores",
+        "svg.hashsalt": salt,
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
         "text.color": TEXT,
@@ -38,9 +26,30 @@ def draw(results: dict[str, Any]) -> str:
         "xtick.color": TEXT,
         "ytick.color": TEXT,
     }
-    with pyplot.rc_context(style):
-        figure, (quality, speed) = pyplot.subplots(
-            1, 2, figsize=(9, 3.6), sharey=True, width_ratios=(3, 2), layout="constrained"
+
+
+def draw(results: dict[str, Any], *, narrow: bool = False) -> str:
+    """The chart as SVG, or a narrow one for phones: speed below quality, without the caption.
+
+    `results` has `systems`, each with `title`, `parameters`, and `en2ja`, `ja2en` and `speed`, None
+    where there is none, with `en2ja_interval`, `ja2en_interval` and `speed_interval` beside them
+    where they are known; `quality` and `speed`, what is shown, `highest`, the best quality, and
+    `caption`.
+    """
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    systems = results["systems"][::-1]  # the first one on top
+    rows = range(len(systems))
+    with pyplot.rc_context(style("quality_scores")):
+        figure, (quality, speed) = (
+            pyplot.subplots(2, 1, figsize=(4, 5.5), height_ratios=(3, 2), layout="constrained")
+            if narrow
+            else pyplot.subplots(
+                1, 2, figsize=(9, 3.6), sharey=True, width_ratios=(3, 2), layout="constrained"
+            )
         )
         for offset, key, colour, label in (
             (0.2, "en2ja", EN_JA, "EN→JA"),
@@ -62,22 +71,31 @@ def draw(results: dict[str, Any]) -> str:
                 words = "N/A" if system[key] is None else f"{score:.1f}"
                 x = score + (system.get(f"{key}_interval") or 0) + 0.012 * results["highest"]
                 quality.text(x, place, words, va="center", fontsize=9)
-        quality.set_yticks(rows, [f"{s['title']}\n{s['parameters']}" for s in systems], fontsize=9)
+        for axes in (quality, speed) if narrow else (quality,):
+            names = [s["title"].replace(" ", "\n", 1) if narrow else s["title"] for s in systems]
+            if axes is quality:
+                sizes = [system["parameters"] for system in systems]
+                names = [f"{name}\n{size}" for name, size in zip(names, sizes, strict=True)]
+            axes.set_yticks(rows, names, fontsize=9)
         quality.set_xlim(0, 1.1 * results["highest"])
         quality.set_xlabel(results["quality"])
         quality.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2, frameon=False)
-        speeds = [system["tokens_per_second"] or 0 for system in systems]
+        speeds = [system["speed"] or 0 for system in systems]
+        spread = [system.get("speed_interval") or 0 for system in systems]
         fastest = max(speeds) or 1
-        speed.barh(rows, speeds, 0.5, color=SPEED)
-        for row, value in zip(rows, speeds, strict=True):
+        speed.barh(
+            rows, speeds, 0.5, color=SPEED, xerr=spread if any(spread) else None, ecolor=TEXT
+        )
+        for row, value, more in zip(rows, speeds, spread, strict=True):
             words = f"{value:.1f}" if value else "N/A"
-            speed.text(value + 0.015 * fastest, row, words, va="center", fontsize=9)
+            speed.text(value + more + 0.015 * fastest, row, words, va="center", fontsize=9)
         speed.set_xlim(0, fastest * 1.2)
-        speed.set_xlabel("tokens per second")
+        speed.set_xlabel(results["speed"])
         for axes in (quality, speed):
             axes.spines[["top", "right"]].set_visible(False)
             axes.patch.set_alpha(0)
-        figure.supxlabel(results["caption"], fontsize=8)
+        if not narrow:
+            figure.supxlabel(results["caption"], fontsize=8)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         pyplot.close(figure)

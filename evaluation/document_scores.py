@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import EXTRAS, bleu_tokenizers
-from speech_translation.errors import SpeechTranslationError
+from evaluation.bootstrap import RESAMPLES, of_metric
+from evaluation.metrics import bleu_tokenizers, made
 from speech_translation.types import Language
 
-RESAMPLES = 1000
 Documents = Sequence[Sequence[str]]
 """For each talk its sentences."""
 
@@ -41,10 +40,9 @@ def compare_documents(
         scores, samples = dict[str, float](), dict[str, np.ndarray]()
         for name, documents in hypotheses.items():
             texts = [sentence for document in documents for sentence in document]
-            # sacreBLEU's own bootstrap sums these statistics too, but of single sentences only.
-            statistics = np.array(metric._extract_corpus_statistics(texts, [flat_references]))
-            scores[name] = _score(metric, statistics.sum(axis=0))
-            samples[name] = np.array([_score(metric, row) for row in draws @ statistics])
+            statistics = of_metric(metric, texts, flat_references)
+            scores[name] = statistics.whole
+            samples[name] = statistics.drawn(draws)
         whole = np.maximum(samples[base], 1e-9)
         results[title] = {
             "signature": str(metric.get_signature()),
@@ -82,14 +80,7 @@ def drawn(sizes: Sequence[int], resamples: int, seed: int = 1) -> np.ndarray:
 def _metrics(target: Language) -> dict[str, Any]:
     from sacrebleu.metrics import BLEU, CHRF
 
-    try:
-        return {"chrF2": CHRF(), "BLEU": BLEU(tokenize=bleu_tokenizers(target)[0])}
-    except (ImportError, RuntimeError) as error:
-        raise SpeechTranslationError(f"Japanese BLEU needs MeCab: {EXTRAS}") from error
-
-
-def _score(metric: Any, statistics: np.ndarray) -> float:
-    return float(metric._compute_score_from_stats(statistics.tolist()).score)
+    return {"chrF2": CHRF(), "BLEU": made(lambda: BLEU(tokenize=bleu_tokenizers(target)[0]))}
 
 
 def _interval(values: np.ndarray) -> list[float]:

@@ -1,14 +1,15 @@
-"""Hypotheses in a file: a header, then a line for each sample. Writing goes on where it stopped.
+"""Hypotheses in a file: a header, a line for each sample, and a last line that says it is whole.
 
 A line has the sample's id, direction, reference and source, and the text, named direction, token
-count and flags of the hypothesis; or `error`, what was wrong with the recording. Times differ from
-run to run and are kept in a file beside it, NAME.times.jsonl: a line for each call of the engine.
+count and flags of the hypothesis; or `error`, what was wrong with the recording. Writing goes on
+where it stopped, with the same code on the same machine. The last line has the number of samples;
+a file without it was stopped.
 """
 
 from __future__ import annotations
 
 import json
-import time
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.provenance import CIRCUMSTANCES
 from evaluation.samples import DataError
 from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError
@@ -26,13 +28,26 @@ from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
     Hypothesis,
-    Seconds,
     Segment,
     Span,
     Translation,
 )
 
 _LONGEST = 30 * SAMPLE_RATE
+
+UNNAMED = {
+    "parameters": "size not named",
+    "engine": "engine not named",
+    "data": "data not named",
+    "attention": "not named",
+    "machine": "machine not named",
+    "gpu": None,
+    "commit": "not named",
+}
+"""What a header says where another program wrote it without these keys."""
+
+SAME = ("system", "data", "limit", "direction")
+"""Keys of a header in which a file that is made anew agrees with the one it replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +65,79 @@ class Line:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What one call of the engine took."""
-
-    batch: int
-    samples: int
-    audio_seconds: Seconds
-    seconds: Seconds
-    tokens: int
-
-
-def times_path(path: Path) -> Path:
-    """Where the times of the hypotheses in `path` are."""
-    return path.with_suffix(".times.jsonl")
-
-
 def read(path: Path) -> tuple[dict[str, Any], list[Line]]:
-    """The header and the lines of a file. Raises DataError."""
+    """The header and the lines of a file, which needs `system`, and `id`, `direction`, `reference`.
+
+    The header's `missing` says what a file that is not whole lacks; it is "" for a whole one.
+    Raises DataError, for a sample that comes twice too.
+    """
     try:
         header, *rows = map(json.loads, path.read_bytes().splitlines())
-        header["system"]
+        header = {"title": header["system"], **UNNAMED, **header}
+        ended = bool(rows) and "samples" in rows[-1]
         lines = [
-            Line(**row | {name: Direction(row[name]) for name in ("direction", "named")})
-            for row in rows
+            Line(
+                **row
+                | {
+                    "direction": Direction(row["direction"]),
+                    "named": Direction(row.get("named", row["direction"])),
+                }
+            )
+            for row in (rows[:-1] if ended else rows)
         ]
+        if ended and rows[-1]["samples"] != len(lines):
+            raise ValueError(f"{len(lines)} lines instead of {rows[-1]['samples']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        fault = f"no {error}" if isinstance(error, KeyError) else error
         raise DataError(
-            f"{path} holds no hypotheses ({error}): make it with evaluation.run generate."
+            f"{path} holds no hypotheses ({fault}): make it with evaluation.run generate, or in "
+            "the form that docs/results.md shows."
         ) from error
+    if not lines:
+        raise DataError(f"{path} has no samples: let evaluation.run generate finish it.")
+    seen = set[tuple[str, Direction]]()
+    for line in lines:
+        if (line.id, line.direction) in seen:
+            raise DataError(f"{path} has the sample {line.id} twice: give each an id of its own.")
+        seen.add((line.id, line.direction))
+    header["missing"] = ""
+    if not ended:
+        header["missing"] = f"stopped after {len(lines)} samples"
+    elif header.get("limit"):
+        header["missing"] = f"only the first {header['limit']} of each direction"
     return header, lines
 
 
-def read_times(path: Path) -> list[Call]:
-    """The times of the hypotheses in `path`; none if they were not kept."""
-    times = times_path(path)
-    if not times.exists():
-        return []
-    rows = times.read_bytes().splitlines(keepends=True)
-    return [Call(**json.loads(row)) for row in rows if row.endswith(b"\n")]
+def read_all(
+    paths: Sequence[Path], *, partial: bool = False
+) -> list[tuple[dict[str, Any], list[Line]]]:
+    """The headers and lines of several systems.
+
+    Raises DataError for a system that comes twice, for a sample with two references, and for a file
+    that is not whole unless `partial` says that it may be.
+    """
+    found: list[tuple[dict[str, Any], list[Line]]] = []
+    references: dict[tuple[str, Direction], tuple[str, Path]] = {}
+    for path in paths:
+        header, lines = read(path)
+        if any(header["system"] == other["system"] for other, _ in found):
+            raise DataError(
+                f"{path} is of {header['system']} again: generate it with another --name."
+            )
+        if header["missing"] and not partial:
+            raise DataError(
+                f"{path} is not whole ({header['missing']}): let evaluation.run generate finish "
+                "it, or score what is there with --partial."
+            )
+        for line in lines:
+            first = references.setdefault((line.id, line.direction), (line.reference, path))
+            if first[0] != line.reference:
+                raise DataError(
+                    f"{first[1]} and {path} have different references for the sample {line.id}: "
+                    "they are of other data and cannot be compared."
+                )
+        found.append((header, lines))
+    return found
 
 
 def generate(
@@ -107,22 +156,60 @@ def generate(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     finished = _finished(path, header, batch_size)
-    ids = [json.loads(row)["id"] for row in finished[1:]]
+    ended = bool(finished) and "samples" in json.loads(finished[-1])
+    ids = [json.loads(row)["id"] for row in finished[1 : len(finished) - ended]]
     stream = iter(samples)
-    if [sample.id for sample in islice(stream, len(ids))] != ids:
+    found = [sample.id for sample in islice(stream, len(ids) + ended)]
+    if found != ids:
         raise DataError(f"{path} was made from other data: remove it or choose another --output.")
-    batches = len(ids) // batch_size
-    known = [call for call in read_times(path) if call.batch < batches] if finished else []
-    with path.open("ab") as lines, times_path(path).open("wb") as times:
+    if ended:
+        return
+    with path.open("ab") as lines:
         lines.truncate(sum(map(len, finished)))
         if not finished:
             _append(lines, [header])
-        _append(times, map(asdict, known))
+        count = len(ids)
         while batch := list(islice(stream, batch_size)):
-            results, calls = _translate(batch, engine, direction, batches)
-            _append(times, map(asdict, calls))
-            _append(lines, map(asdict, results))
-            batches += 1
+            _append(lines, map(asdict, _translate(batch, engine, direction)))
+            count += len(batch)
+        _append(lines, [{"samples": count}])
+
+
+def require_same(path: Path, header: dict[str, Any]) -> None:
+    """Raise DataError where a file is there that is of another system or other data."""
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as lines:
+            before = json.loads(lines.readline() or b"{}")
+        before.get("system")
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path} holds no hypotheses, so it is not replaced: choose another --output."
+        ) from error
+    if before:
+        _require(path, before, header, SAME)
+
+
+def renew(made: Path, path: Path) -> None:
+    """Put `made`, a whole file, in the place of `path`, unless it says the same.
+
+    A file that was made again by other code on another machine and says the same stays as it was,
+    with the header of the first time.
+    """
+    if path.exists() and _said(made) == _said(path):
+        made.unlink()
+    else:
+        os.replace(made, path)
+
+
+def _said(path: Path) -> list[dict[str, Any]]:
+    """What a file says, but for the circumstances in which it was made.
+
+    Flags are left out: a confidence at its limit falls on the other side with another rounding.
+    """
+    rows = map(json.loads, path.read_bytes().splitlines())
+    return [{k: v for k, v in row.items() if k not in (*CIRCUMSTANCES, "flags")} for row in rows]
 
 
 def _finished(path: Path, header: dict[str, Any], batch_size: int) -> list[bytes]:
@@ -130,12 +217,25 @@ def _finished(path: Path, header: dict[str, Any], batch_size: int) -> list[bytes
     rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if rows and not rows[-1].endswith(b"\n"):
         rows.pop()  # a run was stopped while writing it
-    if rows and rows[0] != _encoded(header):
-        raise DataError(
-            f"{path} was made by another system or another version: remove it or choose another "
-            "--output."
-        )
-    return rows[: 1 + (len(rows) - 1) // batch_size * batch_size] if rows else []
+    if not rows:
+        return []
+    before = json.loads(rows[0])
+    _require(path, before, header, {**before, **header})
+    if len(rows) > 1 and "samples" in json.loads(rows[-1]):
+        return rows
+    return rows[: 1 + (len(rows) - 1) // batch_size * batch_size]
+
+
+def _require(
+    path: Path, before: dict[str, Any], header: dict[str, Any], names: Iterable[str]
+) -> None:
+    """Raise DataError, with the first difference, unless two headers agree in these keys."""
+    for name in names:
+        if before.get(name) != header.get(name):
+            raise DataError(
+                f"{path} was made by another run ({name} {before.get(name)!r}, now "
+                f"{header.get(name)!r}): remove it or choose another --output."
+            )
 
 
 def _append(file: Any, rows: Iterable[dict[str, Any]]) -> None:
@@ -147,10 +247,8 @@ def _encoded(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
-def _translate(
-    batch: Sequence[Sample], engine: Engine, direction: Direction | None, number: int
-) -> tuple[list[Line], list[Call]]:
-    """A line for each sample, in order, and the calls that batch `number` took."""
+def _translate(batch: Sequence[Sample], engine: Engine, direction: Direction | None) -> list[Line]:
+    """A line for each sample, in order."""
     lines = dict[int, Line]()
     pieces: dict[Direction, list[tuple[int, Span, np.ndarray]]] = {}
     for i, sample in enumerate(batch):
@@ -162,26 +260,14 @@ def _translate(
             continue
         asked = direction or sample.direction
         pieces.setdefault(asked, []).extend((i, span, cut(sound, [span])) for span in spans(sound))
-    calls = []
     for asked, waiting in pieces.items():
-        start = time.perf_counter()
         hypotheses = engine.generate(Request([sound for _, _, sound in waiting], asked))
-        seconds = time.perf_counter() - start
-        calls.append(
-            Call(
-                number,
-                len({i for i, _, _ in waiting}),
-                sum(len(sound) for _, _, sound in waiting) / SAMPLE_RATE,
-                seconds,
-                sum(hypothesis.tokens for hypothesis in hypotheses),
-            )
-        )
         said: dict[int, list[tuple[Span, Hypothesis]]] = {}
         for (i, span, _), hypothesis in zip(waiting, hypotheses, strict=True):
             said.setdefault(i, []).append((span, hypothesis))
         for i, parts in said.items():
             lines[i] = _line(lines[i], parts)
-    return [lines[i] for i in range(len(batch))], calls
+    return [lines[i] for i in range(len(batch))]
 
 
 def spans(sound: np.ndarray) -> list[Span]:

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evaluation.console import status
 from evaluation.samples import read_samples
 from speech_translation.audio import EXTENSIONS, load_audio
-from speech_translation.detector import Samples
 from speech_translation.engine import PHRASEBOOK, Engine, load_engine
+from speech_translation.levels import Samples
 from speech_translation.segments import find_segments, span_of
 from speech_translation.text import repeated, wrong_script
 from speech_translation.translate import translate
@@ -145,7 +146,7 @@ def outcomes(clips: Iterable[Clip], engine: Engine) -> dict[str, Outcome]:
         for segment in translate(clip.samples, engine, clip.direction).segments:
             if segment.text in clip.right:
                 outcome.right += 1
-            elif segment.text:
+            elif any(map(str.isalnum, segment.text)):  # "…" invents nothing
                 outcome.flags.update(segment.flags)
                 outcome.invented += not segment.flags
     return found
@@ -206,6 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="of each sound (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
+    return status(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     engine = load_engine(options.model)
     clips = itertools.chain(sounds(60 * options.minutes, options.seed), odd_speech())
     print(table(outcomes(clips, engine)))
@@ -218,7 +223,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{missed} left out ({missed / all_frames:.2%}), "
         f"{doubted} of {len(texts)} right texts doubted ({doubted / len(texts):.2%})."
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import numpy as np
 
 from evaluation.samples import DataError
 from speech_translation.audio import load_audio
-from speech_translation.detector import Samples, regions_of, speech_probabilities
+from speech_translation.detector import regions_of, speech_probabilities
+from speech_translation.levels import Samples
 from speech_translation.manifest import Sample
 from speech_translation.segments import SENTENCE, span_of
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Seconds, Span

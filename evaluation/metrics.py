@@ -1,5 +1,7 @@
 """Scores of hypotheses against references, by sacreBLEU; and what needs no reference.
 
+Intervals and p are by bootstrap over sentences (`bootstrap`), which sacreBLEU's own is not.
+
 English is scored as 13a, Japanese as words (ja-mecab) and as characters; chrF2 both ways. Each
 score has sacreBLEU's signature. The secondary, normalised scores follow the model card: Whisper's
 BasicTextNormalizer for English, the display forms of Japanese words (SudachiPy's normalized_form,
@@ -8,27 +10,40 @@ after NFKC).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from evaluation.bootstrap import (
+    FLOOR,
+    Statistics,
+    draws,
+    interval,
+    of_mean,
+    of_metric,
+    p_value,
+    sentences,
+)
 from evaluation.hypotheses import Line
+from evaluation.samples import DataError
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.text import repeated, wrong_script
 from speech_translation.types import Direction, Language
 
-RESAMPLES = 1000
 EXTRAS = "pip install -r requirements-benchmark.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score on 0 to 100, half of its 95 % interval by bootstrap, and its signature."""
+    """A score on 0 to 100, half of its 95 % interval, None for an example, and its signature."""
 
     score: float
-    interval: float
+    interval: float | None
     signature: str
 
 
@@ -36,11 +51,13 @@ class Score:
 class Scores:
     """What one system reached in one direction. Rates are shares of all `n` samples.
 
-    A sample with an error counts as empty text. `off_target` is text that is not in the target
-    language, `direction` the share whose named direction is the right one.
+    They are of so many `sentences`: several people may read one. A sample with an error counts as
+    empty text. `off_target` is text that is not in the target language, `direction` the share whose
+    named direction is the right one.
     """
 
     n: int
+    sentences: int
     errors: int
     exact: float
     metrics: dict[str, Score]
@@ -56,22 +73,35 @@ def bleu_tokenizers(target: Language) -> Sequence[str]:
     return ("13a",) if target is Language.ENGLISH else ("ja-mecab", "char")
 
 
-def scores(lines: Sequence[Line], resamples: int = RESAMPLES) -> Scores:
-    """The scores of lines of one direction. Raises SpeechTranslationError without the extras."""
+def scores(lines: Sequence[Line], neural: Neural | None = None) -> Scores:
+    """The scores of lines of one direction, with `neural` ones that were made elsewhere.
+
+    Raises SpeechTranslationError without the extras.
+    """
     target = lines[0].direction.target
     assert target is not None
     texts = [line.text for line in lines]
     references = [line.reference for line in lines]
-    metrics = {
-        name: _score(metric, texts, references, resamples) for name, metric in raw_metrics(target)
-    }
+    groups = sentences(references)
+    counts = draws(groups)
+
+    def score(make: Callable[[], Any], texts: Sequence[str], references: Sequence[str]) -> Score:
+        metric = made(make)
+        found = of_metric(metric, texts, references)
+        return Score(found.whole, interval(found, counts), str(metric.get_signature()))
+
+    metrics = {name: score(make, texts, references) for name, make in raw_metrics(target)}
     plain = [normalised(text, target) for text in texts]
     plain_references = [normalised(text, target) for text in references]
-    for name, metric in normalised_metrics():
-        metrics[name] = _score(metric, plain, plain_references, resamples)
+    for name, make in normalised_metrics():
+        metrics[name] = score(make, plain, plain_references)
+    for name, values in (neural or {}).items():
+        mean = of_mean(values.of(lines))
+        metrics[name] = Score(mean.whole, interval(mean, counts), values.signature)
     share = 1 / len(lines)
     return Scores(
         n=len(lines),
+        sentences=int(groups.max()) + 1,
         errors=sum(bool(line.error) for line in lines),
         exact=share * sum(line.text == line.reference for line in lines),
         metrics=metrics,
@@ -83,51 +113,100 @@ def scores(lines: Sequence[Line], resamples: int = RESAMPLES) -> Scores:
     )
 
 
-def compare(systems: dict[str, Sequence[Line]], resamples: int = RESAMPLES) -> dict[str, float]:
-    """p of each system against the first one, in chrF2, by paired bootstrap (Koehn 2004).
+def compare(
+    systems: dict[str, Sequence[Line]], neural: dict[str, Neural] | None = None
+) -> dict[str, dict[str, float | None]]:
+    """For each system but the first, and each metric, p of its difference from the first one.
 
-    All have the same samples of one direction. The same texts have p = 1, where sacreBLEU's formula
-    gives the least p that there is.
+    By paired bootstrap (Koehn 2004) over the samples of one direction that all have; None for an
+    example. `neural` has the metrics that were computed elsewhere, by system; those that all have
+    are compared.
     """
-    from sacrebleu.metrics import CHRF
-    from sacrebleu.significance import PairedTest
+    first, *others = systems
+    common = set.intersection(*({line.id for line in lines} for lines in systems.values()))
+    chosen = {name: [x for x in lines if x.id in common] for name, lines in systems.items()}
+    if not common:
+        return {name: {} for name in others}
+    order = [line.id for line in chosen[first]]
+    target = chosen[first][0].direction.target
+    assert target is not None
+    references = [line.reference for line in chosen[first]]
+    counts = draws(sentences(references))
+    found: dict[str, dict[str, float | None]] = {name: {} for name in others}
+    statistics = dict[str, Statistics]()
+    for title, make in raw_metrics(target):
+        for name, lines in chosen.items():
+            text_of = {line.id: line.text for line in lines}
+            statistics[name] = of_metric(made(make), [text_of[x] for x in order], references)
+        for name in others:
+            found[name][title] = p_value(statistics[name], statistics[first], counts)
+    every = [(neural or {}).get(name, {}) for name in systems]
+    for title in every[0]:
+        if all(title in some for some in every):
+            for name, some in zip(systems, every, strict=True):
+                by_id = _by_id(chosen[name], some[title])
+                statistics[name] = of_mean([by_id[x] for x in order])
+            for name in others:
+                found[name][title] = p_value(statistics[name], statistics[first], counts)
+    return found
 
-    references = [[line.reference for line in next(iter(systems.values()))]]
-    test = PairedTest(
-        [(name, [line.text for line in lines]) for name, lines in systems.items()],
-        {"chrF2": CHRF(references=references)},
-        references=references,
-        test_type="bs",
-        n_samples=resamples,
-    )
-    _, results = test()
-    first, *_ = systems.values()
-    same = {n for n, x in systems.items() if [a.text for a in x] == [b.text for b in first]}
-    return {
-        name: 1.0 if name in same else result.p_value
-        for name, result in zip(results["System"], results["chrF2"], strict=True)
-        if result.p_value is not None
-    }
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a neural metric says of each line, by its id; `least` is the worst that it can say."""
+
+    signature: str
+    least: float
+    by_id: dict[str, float]
+
+    def of(self, lines: Sequence[Line]) -> list[float | None]:
+        """The scores of lines; empty text and text in another language have the worst."""
+        return [self.least if _nothing(line) else self.by_id[line.id] for line in lines]
 
 
-def comet22(lines: Sequence[Line]) -> float:
-    """Mean COMET-22 (Rei et al. 2022; Unbabel/wmt22-comet-da) of lines of one direction.
+Neural = dict[str, Values]
+"""By the name of the metric."""
 
-    Needs the package unbabel-comet, which is not among ours, and the Hub; and lines with the words
-    spoken. Raises SpeechTranslationError.
+
+def _by_id(lines: Sequence[Line], values: Values) -> dict[str, float | None]:
+    return {line.id: value for line, value in zip(lines, values.of(lines), strict=True)}
+
+
+def _nothing(line: Line) -> bool:
+    assert line.direction.target is not None
+    return not line.text.strip() or off_target(line.text, line.direction.target)
+
+
+def read_neural(hypotheses: Path) -> Neural:
+    """What evaluation.neural wrote beside a file of hypotheses; nothing if it was not run.
+
+    Raises DataError when it was run on another version of the file.
     """
-    if not all(line.source for line in lines):
-        raise SpeechTranslationError("COMET-22 needs the words spoken: data with a source text.")
+    path = hypotheses.with_suffix(".neural.json")
+    if not path.exists():
+        return {}
     try:
-        from comet import download_model, load_from_checkpoint
-    except ImportError as error:
-        raise SpeechTranslationError(
-            "COMET-22 needs another package, in an environment of its own: pip install "
-            "unbabel-comet. Scoring needs no more than the files of hypotheses."
-        ) from error
-    model = load_from_checkpoint(download_model("Unbabel/wmt22-comet-da"))
-    data = [{"src": line.source, "mt": line.text, "ref": line.reference} for line in lines]
-    return float(model.predict(data).system_score)
+        record = json.loads(path.read_text("utf-8"))
+        found = {
+            name: Values(x["signature"], x["least"], x["scores"])
+            for name, x in record["metrics"].items()
+        }
+        digest = record["hypotheses"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} holds no scores ({error}): make it with evaluation.neural.") from (
+            error
+        )
+    if digest != hashlib.sha256(hypotheses.read_bytes()).hexdigest():
+        raise DataError(f"{path} is of another {hypotheses.name}: run evaluation.neural again.")
+    return found
+
+
+def made(make: Callable[[], Any]) -> Any:
+    """A metric of sacreBLEU. Raises SpeechTranslationError where its tokenizer is missing."""
+    try:
+        return make()
+    except (ImportError, RuntimeError) as error:
+        raise SpeechTranslationError(f"Japanese BLEU needs MeCab: {EXTRAS}") from error
 
 
 def raw_metrics(target: Language) -> Sequence[tuple[str, Callable[[], Any]]]:
@@ -146,18 +225,6 @@ def normalised_metrics() -> Sequence[tuple[str, Callable[[], Any]]]:
         ("BLEU normalised", lambda: BLEU(tokenize="none", force=True)),
         ("chrF2 normalised", CHRF),
     ]
-
-
-def _score(
-    make: Callable[[], Any], texts: Sequence[str], references: Sequence[str], resamples: int
-) -> Score:
-    try:
-        metric = make()
-    except (ImportError, RuntimeError) as error:
-        raise SpeechTranslationError(f"Japanese BLEU needs MeCab: {EXTRAS}") from error
-    result = metric.corpus_score(texts, [references], n_bootstrap=resamples)
-    signature = str(metric.get_signature())
-    return Score(result.score, float(getattr(result, "_ci", 0.0)), signature)
 
 
 def normalised(text: str, language: Language) -> str:
@@ -203,3 +270,16 @@ def off_target(text: str, target: Language) -> bool:
 def direction_title(direction: Direction) -> str:
     """EN->JA or JA->EN."""
     return {Direction.EN_JA: "EN->JA", Direction.JA_EN: "JA->EN"}[direction]
+
+
+def number(value: float | None, interval: float | None = None, p: float | None = None) -> str:
+    """A score as text, with its interval and the p of its difference from the first system."""
+    if value is None:
+        return "N/A"
+    shown = f"{value:.1f}" + (f" ± {interval:.1f}" if interval is not None else "")
+    return shown + (f" ({p_text(p)})" if p is not None else "")
+
+
+def p_text(p: float) -> str:
+    """p with what it is called; none is shown that is smaller than so many draws can tell."""
+    return f"p {p:.3f}" if p > FLOOR else "p < 0.002"

@@ -9,159 +9,197 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
-import platform
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.fleurs import covost2, fleurs
-from evaluation.hypotheses import Line, by_direction, generate, read, read_times
-from evaluation.metrics import comet22, compare, direction_title, scores
+from evaluation.cascade import Cascade
+from evaluation.console import count, finite, status
+from evaluation.hypotheses import (
+    Line,
+    by_direction,
+    generate,
+    read_all,
+    renew,
+    require_same,
+)
+from evaluation.metrics import (
+    Neural,
+    compare,
+    direction_title,
+    number,
+    p_text,
+    read_neural,
+    scores,
+)
+from evaluation.noise import BABBLE, KINDS, noisy
+from evaluation.provenance import attention, circumstances, revision
+from evaluation.rivals import Rival
 from evaluation.samples import DataError, read_samples
-from evaluation.systems import LOCAL_PACKAGES, SYSTEMS, Rival
-from speech_translation.engine import PHRASEBOOK, Engine
-from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
-from speech_translation.engine.hub import split_revision
-from speech_translation.errors import SpeechTranslationError
+from evaluation.systems import CASCADE, LOCAL_PACKAGES, SYSTEMS
+from speech_translation.engine import Engine
+from speech_translation.engine.chat import Chat
 from speech_translation.files import replace_file
+from speech_translation.hub_sets import covost2, fleurs
 from speech_translation.manifest import Sample
 from speech_translation.types import Direction
 
 HUB = {"fleurs": fleurs, "covost2": covost2}
 BOTH = (Direction.EN_JA, Direction.JA_EN)
-DIGEST = 16  # hexadecimal digits of a checkpoint's SHA-256
 
 
-def load_data(name: str, directions: Sequence[Direction]) -> Iterator[Sample]:
-    """The samples of a data set on the Hub, or of a manifest, in the directions asked for."""
+def load_data(
+    name: str, directions: Sequence[Direction], limit: int | None = None
+) -> Iterator[Sample]:
+    """The samples of a data set on the Hub, or of a manifest, in the directions asked for.
+
+    Of each direction the first `limit`.
+    """
     if name in HUB:
         for direction in directions:
-            yield from HUB[name](direction)
-    else:
-        yield from (x for x in read_samples(Path(name)) if x.direction in directions)
+            yield from islice(HUB[name](direction), limit)
+        return
+    taken = dict.fromkeys(directions, 0)
+    for sample in read_samples(Path(name)):
+        direction = sample.direction
+        if direction in taken and (limit is None or taken[direction] < limit):
+            taken[direction] += 1
+            yield sample
 
 
 def header(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """What the hypotheses were made with; the first line of their file."""
     system = SYSTEMS[options.system]
     packages, limit = LOCAL_PACKAGES, "12 a second + 24"
+    noise = getattr(options, "noise", None)
+    decoding = "greedy"  # which is what Qwen3-ASR's authors recommend
     if isinstance(engine, Rival):
         packages, limit = engine.packages, str(engine.max_new_tokens or "the library's own")
+        decoding = options.decoding
+        if engine.recommended:
+            decoding += f" {json.dumps(engine.decoding)}"
     return {
         "system": options.name or options.system,
         "title": options.title or system.title,
         "parameters": system.parameters,
         "engine": engine.description,
         "revision": revision(options.model or system.checkpoint),
-        "data": options.data,
+        "data": options.data + (f", {noise} at {options.ratio:g} dB" if noise else ""),
+        **({"noise": noise, "ratio": options.ratio} if noise else {}),
         "direction": "auto" if options.auto else "forced",
         "batch_size": options.batch_size or engine.batch_size,
-        "decoding": "greedy",
+        "decoding": decoding,
         "max_new_tokens": limit,
-        "machine": platform.machine(),
+        "limit": options.limit,
+        "attention": attention(engine),
+        **circumstances(engine),
         **{package: importlib.metadata.version(package) for package in packages},
     }
 
 
-def revision(checkpoint: str) -> str:
-    """Which weights these are: the Hub's commit, or the start of the SHA-256 of a folder's.
-
-    "unknown" for those of a server, or that are not in the Hub's cache.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    folder = PHRASEBOOK_FOLDER if checkpoint == PHRASEBOOK else Path(checkpoint)
-    if folder.is_dir():
-        digest = hashlib.sha256()
-        for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return f"sha256 {digest.hexdigest()[:DIGEST]}"
-    model, pinned = split_revision(checkpoint)
-    cached = (
-        None if "://" in model else try_to_load_from_cache(model, "config.json", revision=pinned)
+def engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which system is run on what."""
+    parser.add_argument("--system", choices=SYSTEMS, required=True)
+    parser.add_argument("--model", help="another checkpoint: folder, ID or ID@REVISION")
+    parser.add_argument("--data", default="fleurs", help="fleurs, covost2 or a manifest (JSONL)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batch-size", type=count, help="default: what suits the system")
+    parser.add_argument(
+        "--decoding",
+        choices=["greedy", "recommended"],
+        default="greedy",
+        help="as its authors recommend, or all systems alike (%(default)s)",
     )
-    return Path(cached).parent.name if isinstance(cached, str) else "unknown"
+    parser.add_argument("--translator-url", help="of the cascade: an OpenAI-compatible API")
+    parser.add_argument("--translator", help="of the cascade: the model that translates the text")
+    parser.add_argument("--name", help="of a variant, in files and comparisons")
+    parser.add_argument("--title", help="of a variant, in tables")
+    parser.add_argument("--output", type=Path, required=True)
+
+
+def load_system(options: argparse.Namespace) -> Engine:
+    """The system that `engine_options` name. Raises ModelError, and DataError for options."""
+    system = SYSTEMS[options.system]
+    translator = options.translator_url and options.translator
+    if options.system == CASCADE and not translator:
+        raise DataError(
+            "What is transcribed needs a model that translates it: --translator-url, an "
+            "OpenAI-compatible API with /v1, and --translator, its name."
+        )
+    engine = system.load(options.model or system.checkpoint, options.device, options.precision)
+    if isinstance(engine, Rival):
+        engine.recommended = options.decoding == "recommended"
+    if options.system == CASCADE:
+        return Cascade(engine, Chat(options.translator_url, options.translator))
+    return engine
 
 
 def run_generate(options: argparse.Namespace) -> None:
     """Write the hypotheses of one system."""
-    system = SYSTEMS[options.system]
-    engine = system.load(options.model or system.checkpoint, options.device, options.precision)
+    engine = load_system(options)
     able = engine.directions if isinstance(engine, Rival) else BOTH
     directions = [x for x in able if options.direction in ("both", x.value)]
-    samples = islice(load_data(options.data, directions), options.limit)
+    head, made = header(engine, options), options.output
+    if options.renew:
+        require_same(options.output, head)
+        made = options.output.with_suffix(".new.jsonl")
+    samples = load_data(options.data, directions, options.limit)
+    if options.noise:
+        samples = noisy(samples, options.noise, options.ratio)
     generate(
         tqdm(samples, unit=" clips", disable=None),  # none where nobody watches
         engine,
-        header(engine, options),
-        options.output,
+        head,
+        made,
         options.batch_size or engine.batch_size,
         Direction.AUTO if options.auto else None,
     )
-
-
-def speed(path: Path) -> dict[str, float] | None:
-    """Tokens per second, inverse real-time factor, and percentiles of a call's seconds.
-
-    The clock runs around the engine's `generate` alone; the first call, which warms up, is left
-    out.
-    """
-    calls = read_times(path)[1:]
-    if len(calls) < 2:
-        return None
-    seconds = sum(call.seconds for call in calls)
-    percentiles = quantiles((call.seconds for call in calls), n=100, method="inclusive")
-    return {
-        "calls": len(calls),
-        "tokens_per_second": sum(call.tokens for call in calls) / seconds,
-        "rtfx": sum(call.audio_seconds for call in calls) / seconds,
-        **{f"p{p}_seconds": percentiles[p - 1] for p in (50, 95, 99)},
-    }
+    if options.renew:
+        renew(made, options.output)
 
 
 def run_score(options: argparse.Namespace) -> None:
     """Print the scores of files of hypotheses, and keep them."""
     entries: list[dict[str, Any]] = []
     systems: dict[Direction, dict[str, Sequence[Line]]] = {direction: {} for direction in BOTH}
-    for path in options.hypotheses:
-        head, lines = read(path)
-        if any(head["system"] == entry["header"]["system"] for entry in entries):
-            raise DataError(
-                f"{path} is of {head['system']} again: generate it with another --name."
-            )
+    neural: dict[str, Neural] = {}
+    found = read_all(options.hypotheses, partial=options.partial)
+    for path, (head, lines) in zip(options.hypotheses, found, strict=True):
+        neural[head["system"]] = read_neural(path)
         entry: dict[str, Any] = {"header": head, "scores": {}}
-        if options.speed:
-            entry["speed"] = speed(path)
         for direction, chosen in by_direction(lines):
-            reached = asdict(scores(chosen))
-            if options.comet:
-                reached["comet22"] = comet22(chosen)
-            entry["scores"][direction.value] = reached
+            if not any(line.reference.strip() for line in chosen):
+                raise DataError(
+                    f"{path} has no references for {direction_title(direction)}: a score needs "
+                    "the right translation of each sample."
+                )
+            reached = scores(chosen, neural[head["system"]])
+            entry["scores"][direction.value] = asdict(reached)
             systems[direction][head["system"]] = chosen
         entries.append(entry)
         print(summary(entry))
-    compared: dict[str, dict[str, float]] = {}
+    compared: dict[str, dict[str, dict[str, float | None]]] = {}
     for direction, lines_of in systems.items():
-        ids = [[line.id for line in lines] for lines in lines_of.values()]
-        if len(ids) > 1 and all(x == ids[0] for x in ids):
+        if len(lines_of) > 1:
             first = next(iter(lines_of))
-            compared[direction.value] = compare(lines_of)
+            compared[direction.value] = compare(lines_of, neural)
             for name, p in compared[direction.value].items():
-                print(f"{direction_title(direction)}: {name} against {first}, chrF2: p = {p:.3f}")
+                chrf = _p(p["chrF2"]) if p else "no common sample"
+                print(f"{direction_title(direction)}: {name} against {first}, chrF2: {chrf}")
     if options.output:
         keep(options.output, {"systems": entries, "compared": compared})
+
+
+def _p(value: float | None) -> str:
+    return "too few sentences to compare" if value is None else p_text(value)
 
 
 def keep(path: Path, results: dict[str, Any]) -> None:
@@ -176,23 +214,22 @@ def keep(path: Path, results: dict[str, Any]) -> None:
 
 def summary(entry: dict[str, Any]) -> str:
     """One system's scores as text, with signatures."""
-    lines = [f"{entry['header']['title']} ({entry['header']['engine']}; {entry['header']['data']})"]
+    head = entry["header"]
+    lines = [f"{head['title']} ({head['engine']}; {head['data']})"]
+    if head["missing"]:
+        lines.append(f"  NOT WHOLE: {head['missing']}")
     for direction, x in entry["scores"].items():
         rates = ", ".join(
             f"{name.replace('_', ' ')} {100 * x[name]:.1f} %"
             for name in ("exact", "off_target", "repeated", "empty", "direction")
         )
         lines.append(
-            f"  {direction_title(Direction(direction))}: n {x['n']}, errors {x['errors']}, {rates},"
-            f" length ratio {x['length_ratio']:.2f}"
+            f"  {direction_title(Direction(direction))}: n {x['n']}, sentences {x['sentences']}, "
+            f"errors {x['errors']}, {rates}, length ratio {x['length_ratio']:.2f}"
         )
         for name, metric in x["metrics"].items():
-            interval = f"{metric['score']:.1f} ± {metric['interval']:.1f}"
-            lines.append(f"    {name:<16} {interval:<14} {metric['signature']}")
-        if "comet22" in x:
-            lines.append(f"    {'COMET-22':<16} {x['comet22']:.4f}")
-    if entry.get("speed"):
-        lines.append("  " + ", ".join(f"{name} {x:.3g}" for name, x in entry["speed"].items()))
+            value = number(metric["score"], metric["interval"])
+            lines.append(f"    {name:<16} {value:<14} {metric['signature']}")
     return "\n".join(lines)
 
 
@@ -201,32 +238,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.run", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("generate", help="write hypotheses")
-    command.add_argument("--system", choices=SYSTEMS, required=True)
-    command.add_argument("--model", help="another checkpoint: folder, ID or ID@REVISION")
-    command.add_argument("--data", default="fleurs", help="fleurs, covost2 or a manifest (JSONL)")
+    engine_options(command)
     command.add_argument("--direction", choices=["both", *(d.value for d in BOTH)], default="both")
     command.add_argument("--auto", action="store_true", help="let the model name the direction")
-    command.add_argument("--device", default="auto")
-    command.add_argument("--precision", default="auto")
-    command.add_argument("--batch-size", type=int, help="default: what suits the system")
-    command.add_argument("--name", help="of a variant, in files and comparisons")
-    command.add_argument("--title", help="of a variant, in tables")
-    command.add_argument("--limit", type=int, help="only the first samples")
-    command.add_argument("--output", type=Path, required=True)
+    command.add_argument("--limit", type=count, help="only the first samples of each direction")
+    command.add_argument(
+        "--noise", choices=[*KINDS, BABBLE], help="mixed with the speech (evaluation/noise.py)"
+    )
+    command.add_argument("--ratio", type=finite, default=10.0, help="of speech to noise, dB (10)")
+    command.add_argument(
+        "--renew", action="store_true", help="make it anew, and keep the old file if it is the same"
+    )
     command.set_defaults(run=run_generate)
     command = commands.add_parser("score", help="score hypotheses")
     command.add_argument("hypotheses", nargs="+", type=Path)
-    command.add_argument("--speed", action="store_true", help="with the times beside the files")
-    command.add_argument("--comet", action="store_true", help="also COMET-22 (unbabel-comet)")
+    command.add_argument(
+        "--partial", action="store_true", help="also score files that are not whole"
+    )
     command.add_argument("--output", type=Path, help="where to keep the scores (JSON)")
     command.set_defaults(run=run_score)
     options = parser.parse_args(argv)
-    try:
-        options.run(options)
-    except SpeechTranslationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status(lambda: options.run(options))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ import json
 import math
 import os
 import platform
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
@@ -30,25 +29,20 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.console import shown_command, status
 from evaluation.document_scores import Documents, compare_documents
-from evaluation.long_recordings import (
-    JOINED_SENTENCES,
-    Recording,
-    Spoken,
-    joined,
-    people,
-    read_recordings,
-    segment_list,
-)
+from evaluation.long_data import data_options, recordings_of
+from evaluation.long_recordings import Recording, Spoken
 from evaluation.metrics import direction_title
+from evaluation.provenance import revision
 from evaluation.resegmentation import resegment
-from evaluation.run import BOTH, load_data, revision
+from evaluation.rivals import Rival
+from evaluation.run import BOTH
 from evaluation.samples import DataError
-from evaluation.systems import SYSTEMS, Rival
-from speech_translation.detector import Samples
+from evaluation.systems import SYSTEMS
 from speech_translation.engine import Engine
-from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import replace_file, replace_section
+from speech_translation.levels import Samples
 from speech_translation.live import LiveTranslator
 from speech_translation.segments import (
     POLICIES,
@@ -60,9 +54,7 @@ from speech_translation.segments import (
 from speech_translation.translate import Session, batches
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
-TALKS = Path(".cache/segmentation/manifest.jsonl")
 KEPT = Path("out/segmentation")
-PEOPLE = Path(os.environ.get("SPEECH_HUMAN", ""))
 SECTION = "segmentation"
 HAND, HAND_JOINED, PUNCTUATION = "hand", "hand-joined", "punctuation"
 DEFAULT_POLICIES = ("whole", "pause", "sentence", HAND, HAND_JOINED)
@@ -306,60 +298,16 @@ def add(results: dict[str, Any], entry: dict[str, Any]) -> None:
     found.append(entry)
 
 
-def recordings_of(options: argparse.Namespace) -> tuple[str, Iterator[Recording]]:
-    """The data that was asked for, and what it is called."""
-    directions = [x for x in BOTH if options.direction in ("both", x.value)]
-    if options.people is not None:
-        found = people(options.people)
-        return "People's speech, joined", (x for x in found if x.direction in directions)
-    if options.join is not None:
-        samples = load_data(options.join, directions)
-        title = f"Sentences of {Path(options.join).name}, joined"
-        return title, joined(samples, Path(options.join).stem, options.each)
-    if options.segment_list is not None:
-        if not (options.transcripts and options.references and options.direction != "both"):
-            raise DataError("--segment-list needs --transcripts, --references and one --direction.")
-        wavs = options.recordings or options.segment_list.parent
-        texts = options.transcripts, options.references
-        direction = Direction(options.direction)
-        title = f"{options.segment_list.stem}"
-        return title, segment_list(options.segment_list, wavs, *texts, direction)
-    found = read_recordings(options.data)
-    return "Talks by synthetic voices", (x for x in found if x.direction in directions)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = parser().parse_args(argv)
-    try:
-        _run(options, sys.argv[1:] if argv is None else argv)
-    except SpeechTranslationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status(lambda: _run(options, sys.argv[1:] if argv is None else argv))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="evaluation.segmentation", description=__doc__)
-    data = parser.add_mutually_exclusive_group()
-    data.add_argument("--data", type=Path, default=TALKS, help="manifest of long recordings")
-    data.add_argument(
-        "--people",
-        type=Path,
-        nargs="?",
-        const=PEOPLE,
-        help="folder with people's clips; default: what SPEECH_HUMAN names",
-    )
-    data.add_argument("--join", help="fleurs, covost2, or a manifest of single sentences (JSONL)")
-    data.add_argument("--segment-list", type=Path, help="YAML of segments, as IWSLT's sets have it")
-    parser.add_argument("--each", type=int, default=JOINED_SENTENCES, help="sentences to join")
-    parser.add_argument("--recordings", type=Path, help="of --segment-list: the folder of its wavs")
-    parser.add_argument("--transcripts", type=Path, help="of --segment-list, a line for each")
-    parser.add_argument("--references", type=Path, help="of --segment-list, a line for each")
-    parser.add_argument("--title", help="what the data is called in the table")
-    parser.add_argument("--direction", choices=["both", *(d.value for d in BOTH)], default="both")
-    parser.add_argument("--limit", type=int, help="only the first recordings of each direction")
+    data_options(parser)
     parser.add_argument(
         "--policies",
         nargs="+",
@@ -382,8 +330,6 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> None:
         raise DataError("Scores are compared with those of `hand`: add it to --policies.")
     if PUNCTUATION in options.policies and not options.system:
         raise DataError(f"{PUNCTUATION} is the system's own: name one with --system.")
-    if options.people is not None and not options.people.name:
-        raise DataError("Name the folder: --people FOLDER, or set SPEECH_HUMAN.")
     engine, translator, system, weights = None, None, None, ""
     if options.system:
         system = SYSTEMS[options.system]
@@ -410,7 +356,7 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> None:
             "revision": weights,
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "date": time.strftime("%Y-%m-%d"),
-            "command": shown(command),
+            "command": shown_command("evaluation.segmentation", command),
             **measure(recordings, options.policies, translator),
         }
         add(fresh, entry)
@@ -422,19 +368,6 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> None:
         replace_file(options.output, json.dumps(results, ensure_ascii=False, indent=1) + "\n")
     if options.document:
         replace_section(options.document, SECTION, table(results))
-
-
-def shown(command: Sequence[str]) -> str:
-    """A command for the document, without folders of one machine."""
-    kept, skip = list[str](), False
-    for word in command:
-        if skip:
-            skip = False
-        elif word in ("--output", "--document", "--kept"):
-            skip = True
-        else:
-            kept.append("FOLDER" if word.startswith("/") else word)
-    return shlex.join(["python", "-m", "evaluation.segmentation", *kept])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,15 @@ import torch
 from tiny_checkpoint import PAIRS
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    Blip2QFormerConfig,
     GenerationConfig,
+    GraniteConfig,
+    GraniteSpeechConfig,
+    GraniteSpeechEncoderConfig,
+    GraniteSpeechFeatureExtractor,
+    GraniteSpeechForConditionalGeneration,
+    GraniteSpeechProcessor,
+    PreTrainedTokenizerFast,
     SeamlessM4TFeatureExtractor,
     SeamlessM4TProcessor,
     SeamlessM4TTokenizerFast,
@@ -132,4 +140,64 @@ def make_tiny_seamless(folder: Path) -> Path:
     )
     model.save_pretrained(folder)
     SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def make_tiny_granite(folder: Path) -> Path:
+    """One layer of each kind, and a tokenizer of letters with Granite's turns."""
+    letters = sorted(
+        set(string.printable) | {x for texts in PAIRS.values() for t in texts for x in t}
+    )
+    special = ["<pad>", "<|end_of_text|>", "<|audio|>", "<|start_of_role|>", "<|end_of_role|>"]
+    pieces = {piece: i for i, piece in enumerate([*special, "<unk>", *letters])}
+    raw = Tokenizer(models.BPE(pieces, [], unk_token="<unk>"))
+    raw.decoder = decoders.Fuse()
+    raw.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="<pad>",
+        eos_token="<|end_of_text|>",
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    tokenizer.chat_template = (
+        "{% for x in messages %}<|start_of_role|>{{ x.role }}<|end_of_role|>{{ x.content }}"
+        "<|end_of_text|>{% endfor %}<|start_of_role|>assistant<|end_of_role|>"
+    )
+    ids = tokenizer.get_vocab()
+    ends = {"pad_token_id": ids["<pad>"], "eos_token_id": ids["<|end_of_text|>"]}
+    torch.manual_seed(0)
+    model = GraniteSpeechForConditionalGeneration(
+        GraniteSpeechConfig(
+            text_config=GraniteConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                initializer_range=0.5,
+                **ends,
+            ),
+            encoder_config=GraniteSpeechEncoderConfig(
+                hidden_dim=32, num_layers=2, num_heads=2, dim_head=16, output_dim=8
+            ),
+            projector_config=Blip2QFormerConfig(
+                hidden_size=32,
+                encoder_hidden_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=64,
+                cross_attention_frequency=1,
+            ),
+            audio_token_index=ids["<|audio|>"],
+            has_lora_adapter=False,
+            initializer_range=0.5,
+        )
+    )
+    model.generation_config = GenerationConfig(
+        suppress_tokens=list(range(len(special) + 1)), **ends
+    )
+    model.save_pretrained(folder)
+    GraniteSpeechProcessor(GraniteSpeechFeatureExtractor(), tokenizer).save_pretrained(folder)
     return folder

@@ -29,7 +29,14 @@ import torch
 import transformers
 
 from evaluation.performance.full_size import FOLDER, build, build_small
-from evaluation.performance.gpu_variants import GRAPHS, OURS, PUBLISHED, VARIANTS, Loaded
+from evaluation.performance.gpu_variants import (
+    GRAPHS,
+    OURS,
+    PUBLISHED,
+    VARIANTS,
+    Loaded,
+    agreement,
+)
 from evaluation.performance.stages import Figures, Stages
 from evaluation.samples import read_samples
 from speech_translation.engine import WINDOW
@@ -241,19 +248,8 @@ class Measurement:
 
 
 def _agreement(checkpoint: str, name: str, expected: Any, found: Any) -> Iterator[Figures]:
-    """How many replies are the same, and how many of their tokens before a first difference."""
     pairs = [pair for to in expected for pair in zip(expected[to], found[to], strict=True)]
-    alike = sum(
-        next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-        for a, b in pairs
-    )
-    figures = {
-        "replies": len(pairs),
-        "same_replies": sum(a == b for a, b in pairs),
-        "tokens": sum(len(a) for a, _ in pairs),
-        "same_tokens": alike,
-    }
-    yield {"tokens": {checkpoint: {name: figures}}}
+    yield {"tokens": {checkpoint: {name: agreement(pairs)}}}
 
 
 def table(figures: Figures) -> str:

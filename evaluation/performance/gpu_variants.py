@@ -19,8 +19,8 @@ import torch
 
 from speech_translation.engine import Request
 from speech_translation.engine.graphs import BATCHES, StaticDecoding
+from speech_translation.engine.light_imports import import_libraries
 from speech_translation.engine.load import load_local
-from speech_translation.engine.qwen_asr_private import skip_unused_imports
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds
 
 PUBLISHED, OURS, GRAPHS = "qwen-asr", "ours", "ours, graphs"
@@ -28,11 +28,22 @@ VARIANTS = (PUBLISHED, OURS, GRAPHS)
 
 
 class Loaded:
-    """A checkpoint in bfloat16 on a device, by qwen-asr as published or by this project."""
+    """A checkpoint on a device, by qwen-asr as published or by this project.
 
-    def __init__(self, published: bool, folder: Path, device: str) -> None:
+    `windowed` is whether this project's encoder keeps to its window, as qwen-asr's does on a GPU
+    with FlashAttention only.
+    """
+
+    def __init__(
+        self,
+        published: bool,
+        folder: Path,
+        device: str,
+        precision: str = "bfloat16",
+        windowed: bool = True,
+    ) -> None:
         _do_without_nagisa()
-        skip_unused_imports()
+        import_libraries()
         self.device = torch.device(device)
         before = _allocated(self.device)
         began = time.perf_counter()
@@ -41,10 +52,10 @@ class Loaded:
 
             self._engine = None
             self.asr: Any = Qwen3ASRModel.from_pretrained(
-                str(folder), dtype=torch.bfloat16, device_map=device
+                str(folder), dtype=getattr(torch, precision), device_map=device
             )
         else:
-            self._engine = load_local(str(folder), device, "bfloat16", windowed=True)
+            self._engine = load_local(str(folder), device, precision, windowed)
             self.asr = self._engine.asr
         self.wait()
         self.load_seconds = time.perf_counter() - began
@@ -129,6 +140,20 @@ class Loaded:
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def agreement(pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, int]:
+    """How many replies of each pair are the same, and how many of their tokens at the beginning."""
+    alike = sum(
+        next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        for a, b in pairs
+    )
+    return {
+        "replies": len(pairs),
+        "same_replies": sum(a == b for a, b in pairs),
+        "tokens": sum(len(a) for a, _ in pairs),
+        "same_tokens": alike,
+    }
 
 
 def _do_without_nagisa() -> None:

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.playing import CHUNK, MICROPHONE_RATE, RealClock, play
 from speech_translation.audio import load_audio
-from speech_translation.detector import Samples
 from speech_translation.engine import PHRASEBOOK, Engine, Request, load_engine
+from speech_translation.levels import Samples
 from speech_translation.live import LiveTranslator
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds, Segment
 
-MICROPHONE_RATE = 48_000
 _SILENCE = 4 * SAMPLE_RATE  # enough for the last sentence to be over
 
 
@@ -43,24 +43,16 @@ class LiveDelays:
     """Resampling and speech detection, in seconds of computing per second of audio."""
 
 
-def measure(samples: Samples, engine: Engine, chunk: Seconds = 0.5) -> LiveDelays:
+def measure(samples: Samples, engine: Engine, chunk: Seconds = CHUNK) -> LiveDelays:
     """Play `samples`, float32 (n,) at 16 kHz, and silence, in chunks of `chunk` s."""
-    import soxr
-
     samples = np.pad(samples, (0, _SILENCE))
-    sound = soxr.resample(samples, SAMPLE_RATE, MICROPHONE_RATE)
-    sound = (sound.clip(-1, 1) * 32767).astype(np.int16)
-    size = round(chunk * MICROPHONE_RATE)
     timed = _TimedEngine(engine)
-    clock = _Clock()
+    clock = RealClock()
     translator = LiveTranslator(timed, clock=clock)
     delays: list[Seconds] = []
     first_words: list[Seconds] = []
     shown: Seconds | None = None  # when the line under way first had words
-    for start in range(0, len(sound), size):
-        piece = sound[start : start + size]
-        clock.wait_until((start + len(piece)) / MICROPHONE_RATE)
-        translator.push(piece, MICROPHONE_RATE)
+    for _ in play(samples, translator, clock, chunk):
         now = clock()
         for segment in translator.segments[len(delays) :]:
             delays.append(now - _sound_end(segment, samples))
@@ -72,19 +64,6 @@ def measure(samples: Samples, engine: Engine, chunk: Seconds = 0.5) -> LiveDelay
     return LiveDelays(
         delays, first_words, (figures.compute_seconds - timed.seconds) / figures.duration
     )
-
-
-class _Clock:
-    """Seconds since the start, of which those spent waiting are skipped."""
-
-    def __init__(self) -> None:
-        self._zero = time.perf_counter()
-
-    def __call__(self) -> Seconds:
-        return time.perf_counter() - self._zero
-
-    def wait_until(self, moment: Seconds) -> None:
-        self._zero -= max(0.0, moment - self())
 
 
 class _TimedEngine:
@@ -122,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recordings", nargs="+", help="audio files")
     parser.add_argument("--model", default=PHRASEBOOK, help="as in inference.py (%(default)s)")
     parser.add_argument("--device", default="auto", help="as in inference.py (%(default)s)")
-    parser.add_argument("--chunk", type=float, default=0.5, help="seconds (%(default)s)")
+    parser.add_argument("--chunk", type=float, default=CHUNK, help="seconds (%(default)s)")
     options = parser.parse_args(argv)
     engine = load_engine(options.model, options.device)
     engine.generate(

@@ -34,7 +34,8 @@ def edits(a: Sequence[int], b: Sequence[int]) -> int:
 
 def layer_errors(folder: Path) -> Iterator[tuple[str, float]]:
     """(name, |W - int8(W)| / |W|) of each matrix that `--precision int8` rounds."""
-    from speech_translation.engine.cpu.weights import Weights, quantised
+    from speech_translation.engine.cpu.narrow import quantised
+    from speech_translation.engine.cpu.weights import Weights
 
     weights = Weights(folder)
     for name in weights:

@@ -1,10 +1,12 @@
 """How fast the 1.7B model is on this machine's CPU, beside qwen-asr as the published Space runs it.
 
-    python -m evaluation.performance.speed --document docs/speed.md
+    python -m evaluation.performance.speed --parts short rows --instructions native avx2
 
 Random weights of the full size (`evaluation.performance.full_size`), fixed numbers of tokens, the
 variants taking turns in one process; loading and memory in a process of each variant's own. The
-clock of a request starts with 16 kHz samples and stops with the text.
+clock of a request starts with 16 kHz samples and stops with the text. A round during which other
+processes used the machine is repeated (`evaluation.performance.rounds`). Each kind of processor and
+set of instructions has one entry in the results.
 """
 
 from __future__ import annotations
@@ -13,199 +15,165 @@ import argparse
 import io
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
+from evaluation.performance import tables
 from evaluation.performance.full_size import FOLDER, build
-from evaluation.performance.machine import best, memory_speed, product_speed
+from evaluation.performance.instructions import LEVELS, require, run_again
+from evaluation.performance.machine import best, memory_speed, processor, product_speed
+from evaluation.performance.rounds import ATTEMPTS, in_turns, is_spoilt
+from evaluation.performance.runner import SPAN, VARIANTS, Runner, load_alone
 from speech_translation.audio import load_audio
 from speech_translation.captions import FORMATS, render
-from speech_translation.engine import Request, load_engine
-from speech_translation.engine.local import LocalEngine
-from speech_translation.files import replace_file, replace_section
+from speech_translation.engine import Request
+from speech_translation.files import replace_file
+from speech_translation.process import own_process
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Seconds
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-VARIANTS = {"baseline": "", "exact": "float32", "int8": "int8"}
-"""Name and `precision`; the baseline is qwen-asr 0.0.6 in float32 with its default settings."""
-
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "speed.json"
 WEIGHT_BYTES = {"baseline": 4, "exact": 2, "int8": 1}
 
-TOKENS_A_SECOND = 4
-FILE, SPAN = 600, 30  # seconds of the long file and of its spans
+PARTS = ("short", "rows", "load", "long")
+"""10 s of speech; several segments at once; loading and memory; 30 s, a minute and ten."""
+
+ROWS = (1, 2, 4, 8)
+CLIP = 10  # seconds of the short clips
 HEARD = 24.1  # seconds of a span that were worked on while it was spoken: three windows
 REPEATS = 3
-FIGURES = (
-    "load_seconds",
-    "peak_rss_gb",
-    "file_peak_rss_gb",
-    "encoder_seconds",
-    "prefill_seconds",
-    "per_token_ms",
-    "request_seconds",
-    "request_30s_seconds",
-    "minute_seconds",
-    "file_seconds",
-)
-SECTION = "speed"
 
 
-class Runner:
-    """One variant, loaded; `run` translates equally long clips to a fixed number of tokens."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        if name == "baseline":
-            import torch
-            from qwen_asr import Qwen3ASRModel
-
-            self.asr = Qwen3ASRModel.from_pretrained(
-                str(folder), dtype=torch.float32, device_map="cpu"
-            )
-            self.batch_size = 1
-        else:
-            local = load_engine(str(folder), "cpu", precision=VARIANTS[name])
-            assert isinstance(local, LocalEngine)
-            self._engine, self.asr, self.batch_size = local, local.asr, local.batch_size
-        self._noise = np.random.default_rng(0)
-        self._starts = list[float]()
-        self._encoded = 0.0
-        thinker = self.asr.model.thinker
-        thinker.register_forward_pre_hook(lambda *_: self._starts.append(time.perf_counter()))
-        thinker.audio_tower.register_forward_pre_hook(self._encoder_begins)
-        thinker.audio_tower.register_forward_hook(self._encoder_ends)
-
-    def _encoder_begins(self, *_: Any) -> None:
-        self._encoded -= time.perf_counter()
-
-    def _encoder_ends(self, *_: Any) -> None:
-        self._encoded += time.perf_counter()
-
-    def run(self, seconds: int, clips: int = 1, heard: Seconds = 0.0) -> dict[str, Seconds]:
-        """What translating takes, in seconds: the whole, and its parts.
-
-        Where so much was `heard`, that was worked on before the clock starts.
-        """
-        tokens = TOKENS_A_SECOND * seconds
-        # Never the same twice: what is known already would not be worked on.
-        noise = self._noise.normal(0, 0.1, (clips, seconds * SAMPLE_RATE)).astype(np.float32)
-        if heard:
-            self._engine.prefill(Request([noise[0, : round(heard * SAMPLE_RATE)]], Direction.EN_JA))
-        self._starts.clear()
-        self._encoded = 0.0
-        began = time.perf_counter()
-        if self.name == "baseline":
-            self.asr.max_new_tokens = tokens
-            for clip in noise:
-                self.asr.transcribe(audio=(clip, SAMPLE_RATE), language="Japanese")
-        else:
-            self._engine.fixed_tokens = tokens
-            self._engine.generate(Request(list(noise), Direction.EN_JA))
-        whole = time.perf_counter() - began
-        steps = [b - a for a, b in pairwise(self._starts)]
-        assert len(self._starts) == tokens * (clips if self.name == "baseline" else 1)
-        return {
-            "request": whole,
-            "encoder": self._encoded,
-            "prefill": steps[0] - self._encoded,
-            "token": statistics.median(steps[1:]),
-        }
-
-
-def load_alone(name: str, folder: Path) -> dict[str, float]:
-    """Loading from the start of a process; memory (GB) after a short request and a long file's."""
-    command = [
-        sys.executable,
-        "-m",
-        "evaluation.performance.speed",
-        "--load",
-        name,
-        "--folder",
-        str(folder),
-    ]
-    began = time.time()
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    ready, peak, file_peak = map(float, answer.split()[-3:])
-    return {"load_seconds": ready - began, "peak_rss_gb": peak, "file_peak_rss_gb": file_peak}
-
-
-def _load_and_tell(name: str, folder: Path) -> None:
-    runner = Runner(name, folder)
-    ready = time.time()
-    runner.run(10)
-    short = _peak_gb()
-    runner.run(SPAN, runner.batch_size)
-    print(ready, short, _peak_gb())
-
-
-def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def measure(folder: Path, repeats: int, spans: int) -> dict[str, dict[str, float]]:
-    """All figures of all variants; `spans` of the long file's are timed and stand for the rest."""
+def measure(
+    folder: Path, parts: Sequence[str], repeats: int, attempts: int, spans: int
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """(figures of the machine, those of each variant); `spans` of a long file's stand for all."""
     for path in folder.glob("*.safetensors"):
         path.read_bytes()  # into the page cache
-    results = {}
-    for name in VARIANTS:
-        results[name] = load_alone(name, folder)
-        report(f"{name}: {results[name]}")
-    runners = [Runner(name, folder) for name in VARIANTS]
-    for runner in runners:
+    figures = {name: dict[str, Any]() for name in VARIANTS}
+    if "load" in parts:
+        for name in VARIANTS:
+            figures[name] |= load_alone(name, folder)
+            report(f"{name}: {figures[name]}")
+    runners = {name: Runner(name, folder) for name in VARIANTS}
+    products = runners["baseline"].products(CLIP)
+    for runner in runners.values():
         runner.run(2)
-    short = {name: list[dict[str, float]]() for name in VARIANTS}
+    machine: dict[str, Any] = {"products": products}
+    if "short" in parts:
+        machine |= _short(folder, runners, repeats, attempts, products, figures)
+    if "rows" in parts:
+        machine["rows_spoilt"] = _rows(folder, runners, repeats, attempts, figures)
+    if "long" in parts:
+        machine |= {"spans": spans, "around_the_model_seconds": around_the_model()}
+        _long(runners, repeats, spans, figures)
+    return machine, figures
+
+
+def _short(
+    folder: Path,
+    runners: dict[str, Runner],
+    repeats: int,
+    attempts: int,
+    products: dict[str, float],
+    figures: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """10 s of speech by all variants in turns; what the machine does is measured in each round."""
+
+    def work(runner: Runner) -> Callable[[], dict[str, Any]]:
+        def run() -> dict[str, Any]:
+            before = memory_speed()
+            taken = runner.run(CLIP)
+            machine = {"memory": (before + memory_speed()) / 2, "gemm": product_speed()}
+            return taken | machine
+
+        return run
+
+    works = {name: work(runner) for name, runner in runners.items()}
+    turns = in_turns(works, repeats, report, attempts)
+    for name, rounds in turns.items():
+        read = decoder_parameters(folder) * WEIGHT_BYTES[name] / 1e9
+        figures[name] |= {
+            "limit_share": limit_share(read, rounds),
+            "read_gb_s": _median(rounds, "memory"),
+            "gemm_share": gemm_share(products, rounds),
+            "encoder_seconds": _median(rounds, "encoder"),
+            "prefill_seconds": _median(rounds, "prefill"),
+            "per_token_ms": 1000 * _median(rounds, "token"),
+            "request_seconds": _median(rounds, "request"),
+        }
+    rounds = [x for rounds in turns.values() for x in rounds]
+    return {
+        "memory_gb_s": _median(rounds, "memory"),
+        "gemm_gflop_s": _median(rounds, "gemm"),
+        "spoilt": is_spoilt(rounds),
+        "others": statistics.median(x["others"] or 0.0 for x in rounds),
+    }
+
+
+def _rows(
+    folder: Path,
+    runners: dict[str, Runner],
+    repeats: int,
+    attempts: int,
+    figures: dict[str, dict[str, Any]],
+) -> bool:
+    """Decode steps of several segments at once; whether others disturbed them."""
+
+    def work(runner: Runner, clips: int) -> Callable[[], dict[str, Any]]:
+        return lambda: runner.run(2, clips, tokens=12) | {"memory": memory_speed()}
+
+    chosen = [(name, rows) for name in ("exact", "int8") for rows in ROWS]
+    works = {f"{name} {rows}": work(runners[name], rows) for name, rows in chosen}
+    turns = in_turns(works, repeats, report, attempts)
+    for name, rows in chosen:
+        rounds = turns[f"{name} {rows}"]
+        read = decoder_parameters(folder) * WEIGHT_BYTES[name] / 1e9
+        figures[name].setdefault("rows", {})[str(rows)] = {
+            "per_token_ms": 1000 * min(x["token"] for x in rounds) / rows,
+            "limit_share": limit_share(read, rounds),
+        }
+    return is_spoilt([x for rounds in turns.values() for x in rounds])
+
+
+def _long(
+    runners: dict[str, Runner], repeats: int, spans: int, figures: dict[str, dict[str, Any]]
+) -> None:
+    """30 s, the same after what was heard was worked on, a minute, and a long file."""
     long = {name: list[float]() for name in VARIANTS}
     ahead = {name: list[float]() for name in VARIANTS}
-    for turn in range(repeats):
-        for runner in runners:
-            before = memory_speed()
-            taken = runner.run(10)
-            short[runner.name].append(taken | {"memory": (before + memory_speed()) / 2})
-            long[runner.name].append(runner.run(SPAN)["request"])
-            if runner.name != "baseline":
-                ahead[runner.name].append(runner.run(SPAN, heard=HEARD)["request"])
-            report(f"{turn + 1}/{repeats} {runner.name}: {short[runner.name][-1]}")
-    for runner in runners:
-        parts = {
-            key: statistics.median(x[key] for x in short[runner.name])
-            for key in short[runner.name][0]
-        }
+    for _ in range(repeats):
+        for name, runner in runners.items():
+            long[name].append(runner.run(SPAN)["request"])
+            if name != "baseline":
+                ahead[name].append(runner.run(SPAN, heard=HEARD)["request"])
+            report(f"{name}: {SPAN} s in {long[name][-1]:.1f} s")
+    for name, runner in runners.items():
         minute = runner.run(SPAN, 60 // SPAN)["request"]
         done, took = 0, 0.0
         while done < spans:
             took += runner.run(SPAN, runner.batch_size)["request"]
             done += runner.batch_size
-        report(f"{runner.name}: {done} spans in {took:.1f} s")
-        read = decoder_parameters(folder) * WEIGHT_BYTES[runner.name] / 1e9
-        results[runner.name] |= {
-            "limit_share": limit_share(read, short[runner.name]),
-            "read_gb_s": parts["memory"],
-            "encoder_seconds": parts["encoder"],
-            "prefill_seconds": parts["prefill"],
-            "per_token_ms": 1000 * parts["token"],
-            "request_seconds": parts["request"],
-            "request_30s_seconds": statistics.median(long[runner.name]),
+        report(f"{name}: {done} spans in {took:.1f} s")
+        figures[name] |= {
+            "request_30s_seconds": statistics.median(long[name]),
             "minute_seconds": minute,
-            "file_seconds": took / done * (FILE / SPAN),
+            "file_seconds": took / done * (tables.FILE / SPAN),
         }
-        if ahead[runner.name]:
-            results[runner.name]["ahead_seconds"] = statistics.median(ahead[runner.name])
-    return results
+        if ahead[name]:
+            figures[name]["ahead_seconds"] = statistics.median(ahead[name])
 
 
-def around_the_model(seconds: int = FILE, times: int = 3) -> Seconds:
+def around_the_model(seconds: int = tables.FILE, times: int = 3) -> Seconds:
     """What a file takes but for the engine: decoding, speech detection, cutting, captions."""
     clips = sorted(EXAMPLES.glob("*.flac"))
     speech = np.concatenate([load_audio(clip) for clip in clips])
@@ -247,57 +215,57 @@ def limit_share(read: float, turns: Sequence[dict[str, float]]) -> float:
     return statistics.median(read / turn["token"] / turn["memory"] for turn in turns)
 
 
-def compare(results: dict[str, dict[str, float]]) -> None:
+def gemm_share(products: dict[str, float], turns: Sequence[dict[str, float]]) -> float:
+    """What part of the speed of one large product encoder and prefill reach together."""
+    total = sum(products.values())
+    return statistics.median(
+        total / (turn["encoder"] + turn["prefill"]) / turn["gemm"] for turn in turns
+    )
+
+
+def _median(rounds: Sequence[dict[str, Any]], key: str) -> float:
+    return statistics.median(float(x[key]) for x in rounds)
+
+
+def compare(results: dict[str, dict[str, Any]]) -> None:
     """Add to each variant its ratios, the baseline's figures divided by its own."""
     for figures in results.values():
-        for key in FIGURES:
-            figures[f"{key}_ratio"] = results["baseline"][key] / figures[key]
+        for key in tables.FIGURES:
+            if key in figures:
+                figures[f"{key}_ratio"] = results["baseline"][key] / figures[key]
 
 
-def table(report: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    variants = report["variants"]
+def entry(folder: Path, level: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All that is measured in this process, which uses the instructions of `level`."""
+    import torch
 
-    def cells(key: str, unit: str, digits: int) -> str:
-        shown = [f"{variants['baseline'][key]:.{digits}f} {unit}"]
-        for name in ("exact", "int8"):
-            figures = variants[name]
-            shown.append(f"{figures[key]:.{digits}f} {unit} ({figures[f'{key}_ratio']:.1f} x)")
-        return " | ".join(shown)
-
-    def bare(key: str) -> str:
-        return "".join(f"| {variants[name][key]:.1f} s " for name in ("exact", "int8"))
-
-    exact, int8 = (variants[name]["file_seconds"] / (FILE / 60) for name in ("exact", "int8"))
-    around = report["around_the_model_seconds"]
-    share = " | ".join(
-        f"{100 * variants[name]['limit_share']:.0f} % of {variants[name]['read_gb_s']:.0f} GB/s"
-        for name in VARIANTS
+    used = require(level)
+    machine, variants = measure(
+        folder, options.parts, options.repeats, options.attempts, options.spans
     )
-    head = f"1.7B on a CPU, {report['threads']} threads"
-    return f"""\
-| {head} | qwen-asr, float32 | exact (default) | `--precision int8` |
-|---|---|---|---|
-| load to ready, file in the page cache | {cells("load_seconds", "s", 1)} |
-| memory, peak, 10 s of speech | {cells("peak_rss_gb", "GB", 1)} |
-| memory, peak, a long file | {cells("file_peak_rss_gb", "GB", 1)} |
-| 10 s of speech, 40 tokens | {cells("request_seconds", "s", 1)} |
-| of that the encoder | {cells("encoder_seconds", "s", 2)} |
-| of that the prefill | {cells("prefill_seconds", "s", 2)} |
-| each decode step | {cells("per_token_ms", "ms", 0)} |
-| share of the memory's speed, each decode step | {share} |
-| 30 s of speech, 120 tokens | {cells("request_30s_seconds", "s", 1)} |
-| the same, encoded while it was spoken: time after its end | {bare("ahead_seconds")}|
-| 1 minute in spans of 30 s, 240 tokens | {cells("minute_seconds", "s", 0)} |
-| 10 minutes, 2400 tokens | {cells("file_seconds", "s", 0)} |
+    compare(variants)
+    return {
+        "processor": processor().name,
+        "cores": os.cpu_count(),
+        "level": level,
+        "instructions": " ".join(processor().instructions),
+        "libraries": used,
+        "threads": torch.get_num_threads(),
+        "date": time.strftime("%Y-%m-%d"),
+        "repeats": options.repeats,
+        **machine,
+        "variants": variants,
+    }
 
-Made by `make speed` on {report["machine"]}, {report["date"]}, with random weights of the full
-size. Figures are medians of {report["repeats"]}. Brackets give the gain over qwen-asr 0.0.6 as the
-published Space runs it. The ten minutes are measured on {report["spans"]} of their 20 spans; one
-minute takes {exact:.1f} s, in int8 {int8:.1f} s. Decoding, speech detection, cutting and captions
-take {around:.1f} s in total. The speed of the memory changes from moment to moment; it was measured
-before and after each request. Matrix products ran at {report["gemm_gflop_s"]:.0f} GFLOP/s.
-"""
+
+def keep(entries: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """`entries` with `new`, which replaces the one of its processor and set of instructions.
+
+    Parts that were not measured again stay out: they belong to another version of the code.
+    """
+    kind = ("processor", "level", "threads")
+    others = [x for x in entries if [x.get(k) for k in kind] != [new[k] for k in kind]]
+    return sorted([*others, new], key=lambda x: x["date"])
 
 
 def report(message: str) -> None:
@@ -309,39 +277,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="evaluation.performance.speed", description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the random weights")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--instructions", nargs="+", choices=LEVELS, default=["native"], help="one set each"
+    )
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument(
+        "--attempts", type=int, default=ATTEMPTS, help="at a round that other processes spoil"
+    )
     parser.add_argument("--spans", type=int, default=4, help="of the long file's 20, to be timed")
-    parser.add_argument("--output", type=Path, help="where to keep the figures (JSON)")
-    parser.add_argument("--document", type=Path, help="Markdown file to put the table into")
-    parser.add_argument("--load", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help="results to add to (JSON)")
+    parser.add_argument("--documents", type=Path, nargs="*", help="Markdown files to renew")
+    parser.add_argument("--here", choices=LEVELS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.load:
-        _load_and_tell(options.load, options.folder)
+    if options.here:
+        print(json.dumps(entry(options.folder, options.here, options)))
         return 0
-    import torch
-
-    folder = build(options.folder)
-    results = measure(folder, options.repeats, options.spans)
-    compare(results)
-    figures = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "date": time.strftime("%Y-%m-%d"),
-        "repeats": options.repeats,
-        "spans": options.spans,
-        "gemm_gflop_s": product_speed(),
-        "around_the_model_seconds": around_the_model(),
-        "variants": results,
-    }
-    print(table(figures))
-    if options.output is not None:
-        replace_file(options.output, json.dumps(figures, indent=2) + "\n")
-    if options.document is not None:
-        replace_section(options.document, SECTION, table(figures))
+    build(options.folder)
+    results: dict[str, Any] = {"entries": []}
+    if options.output is not None and options.output.exists():
+        results = json.loads(options.output.read_text("utf-8"))
+    for level in options.instructions:
+        report(f"instructions: {level}")
+        try:
+            answer = run_again("evaluation.performance.speed", level, argv, subprocess.PIPE)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+        answer.check_returncode()
+        results["entries"] = keep(results["entries"], json.loads(answer.stdout.splitlines()[-1]))
+        if options.output is not None:
+            replace_file(options.output, json.dumps(results, indent=2) + "\n")
+    print(tables.kinds(results["entries"]))
+    for document in options.documents or ():
+        tables.renew(document, results["entries"])
     return 0
 
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    own_process()
     raise SystemExit(main())

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from evaluation.acceptance import Examination, inspect_files, main
-from evaluation.acceptance_checks import Findings, Outputs, checks, judged, naming
+from evaluation.acceptance_checks import (
+    Findings,
+    Outputs,
+    checks,
+    judged,
+    naming,
+    writing_down,
+)
 from evaluation.acceptance_data import bundled
 from evaluation.acceptance_page import page
 from evaluation.invented import DATA, Outcome
@@ -28,7 +35,8 @@ from speech_translation.types import (
     Translation,
 )
 from training import data
-from training.sft import Recipe, fine_tune
+from training.recipe import Recipe
+from training.sft import fine_tune
 
 
 def verdicts(text: str) -> dict[str, str]:
@@ -49,6 +57,7 @@ def test_the_embedded_checkpoint_is_accepted(
     assert "**The app's defaults are the right ones.**" in text
     assert set(verdicts(text).values()) == {"right"}
     assert "It names the language to be written." in text
+    assert "use `--transcript same`" in text
     assert re.search(r"^\| Japanese \| language English \| 10 \|", text, re.MULTILINE)
     for way in ("float32 (default)", "int8", "bfloat16", "windowed (default)", "full",
                 "sentence (default)", "pause", "whole"):  # fmt: skip
@@ -74,7 +83,7 @@ def mistagging(tmp_path_factory: pytest.TempPathFactory) -> Path:
             sample = {key: row[key] for key in ("start", "end")} | {"text": text}
             file.write(json.dumps(sample | {"audio": str(DATA / row["audio"])}) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "_text_fault", lambda *_: None)  # the recipe refuses such data
+        patch.setattr(data, "text_fault", lambda *_: None)  # the recipe refuses such data
         return fine_tune(
             Recipe(
                 train=manifest,
@@ -82,7 +91,7 @@ def mistagging(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 model=str(PHRASEBOOK_FOLDER),
                 epochs=1.6,
                 learning_rate=3e-4,
-                accumulate=1,
+                update=8,
                 workers=0,
             )
         )
@@ -115,9 +124,17 @@ def test_a_checkpoint_that_does_not_load_has_a_page_too(
     assert "Absent, and replaced by defaults: generation_config.json." in text
 
 
-def test_a_model_that_is_nowhere_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--model", "/no/such/model"]) == 1
-    assert "There is no model folder /no/such/model" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["/no/such/model", "phrasebok"])
+def test_a_model_that_is_nowhere_is_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    kept = tmp_path / "report.md"
+    kept.write_text("The page of another model.", "utf-8")
+    assert main(["--model", name, "--output", str(kept)]) == 1
+    captured = capsys.readouterr()
+    assert f"error: There is no model folder {name}" in captured.err
+    assert captured.out == ""
+    assert kept.read_text("utf-8") == "The page of another model."
 
 
 def test_a_model_without_its_weights_has_its_files_listed(
@@ -334,3 +351,27 @@ def test_one_stage_that_fails_or_is_interrupted_costs_no_page(
 def test_what_the_model_writes_does_not_format_the_page() -> None:
     found = findings(precisions=forced(lambda _: "| a <b> *c*"))
     assert r"| \| a \<b\> \*c\* |" in page(found, checks(found))
+
+
+def in_their_own_language(text_of: Way) -> Outputs:
+    """Texts of a run that asked for the language spoken."""
+    made = outputs(text_of)
+    turned = [
+        replace(x, segments=[replace(s, direction=clip.direction.spoken) for s in x.segments])
+        for clip, x in zip(CLIPS, made.translations, strict=True)
+    ]
+    return Outputs(CLIPS, turned)
+
+
+@pytest.mark.parametrize(
+    ("text_of", "said"),
+    [
+        (lambda clip: clip.transcript, "8 of 8 and 8 of 8 clips: use `--transcript same`"),
+        (reference, "0 of 8 and 0 of 8 clips: leave it to another model"),
+        (lambda _: "", "0 of 0 and 0 of 0 clips: leave it to another model"),
+        (only(Direction.EN_JA, "Yes, it is."), "leave it to another model"),
+    ],
+)
+def test_who_can_write_down_what_is_said_is_told(text_of: Way, said: str) -> None:
+    assert said in writing_down(findings(spoken=in_their_own_language(text_of)))
+    assert "not measured" in writing_down(findings(spoken=None))

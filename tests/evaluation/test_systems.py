@@ -1,24 +1,35 @@
 """Every system of the benchmark, from a tiny checkpoint to its scores."""
 
+import importlib.metadata
 import json
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faster_whisper
 import numpy as np
 import pytest
 import torch
 from tiny_checkpoint import make_tiny_checkpoint, write_tone
-from tiny_rivals import make_tiny_ct2, make_tiny_seamless, make_tiny_whisper
+from tiny_rivals import (
+    make_tiny_ct2,
+    make_tiny_granite,
+    make_tiny_seamless,
+    make_tiny_whisper,
+)
+from torchaudio_stand_in import install
 from transformers import AutoProcessor, PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
-from evaluation import systems
+from evaluation.hypotheses import read
+from evaluation.rivals import Rival
 from evaluation.run import main
 from evaluation.systems import SYSTEMS
+from speech_translation.audio import load_audio
 from speech_translation.engine import Request
 from speech_translation.errors import ModelError
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis
@@ -26,8 +37,9 @@ from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis
 Load = Callable[[str], Any]
 
 EN_JA, JA_EN = Direction.EN_JA, Direction.JA_EN
-NAMES = [name for name in SYSTEMS if name not in ("phrasebook", "qwen3-asr-vllm")]
+NAMES = [name for name in SYSTEMS if name not in ("phrasebook", "qwen3-asr-vllm", "cascade")]
 RIVALS = [name for name in NAMES if not name.startswith("qwen3-asr")]
+START = "<|startoftranscript|>"
 ONE_WAY = ["whisper-large-v3", "whisper-base"]
 BOTH_WAYS = [name for name in NAMES if name not in ONE_WAY]
 EVERY = [*((name, JA_EN) for name in NAMES), *((name, EN_JA) for name in BOTH_WAYS)]
@@ -36,7 +48,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systems.Rival, "max_new_tokens", 16)
+    monkeypatch.setattr(Rival, "max_new_tokens", 16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torchaudio() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        real = importlib.metadata.version
+        install(patch)
+        patch.setattr(
+            importlib.metadata, "version", lambda name: "0" if name == "torchaudio" else real(name)
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +71,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "whisper-large-v3": make_tiny_whisper(root / "whisper-large", mel_bins=128),
         "seamless-m4t-v2-large": make_tiny_seamless(root / "seamless"),
         "whisper-en-ja": whisper,
+        "granite-speech": make_tiny_granite(root / "granite"),
+        "kotoba-whisper-bilingual": make_tiny_whisper(root / "kotoba", mel_bins=128),
         "qwen3-asr": qwen,
         "qwen3-asr-full-attention": qwen,
         "whisper-base": make_tiny_ct2(root / "ct2", whisper),
@@ -106,14 +131,24 @@ def test_a_reply_ends_at_the_limit(load: Load, clips: list[np.ndarray], name: st
 @pytest.mark.parametrize(
     ("name", "direction", "prompt"),
     [
-        ("whisper-large-v3", JA_EN, "<|startoftranscript|><|ja|><|translate|><|notimestamps|>"),
-        ("whisper-en-ja", JA_EN, "<|startoftranscript|><|ja|><|translate|><|notimestamps|>"),
-        ("whisper-en-ja", EN_JA, "<|startoftranscript|><|en|><|translate|><|notimestamps|>"),
+        ("whisper-large-v3", JA_EN, f"{START}<|ja|><|translate|><|notimestamps|>"),
+        ("whisper-en-ja", JA_EN, f"{START}<|ja|><|translate|><|notimestamps|>"),
+        ("whisper-en-ja", EN_JA, f"{START}<|en|><|translate|><|notimestamps|>"),
+        (
+            "kotoba-whisper-bilingual",
+            JA_EN,
+            "<|startoftranscript|><|en|><|translate|><|notimestamps|>",
+        ),
+        (
+            "kotoba-whisper-bilingual",
+            EN_JA,
+            "<|startoftranscript|><|ja|><|translate|><|notimestamps|>",
+        ),
         ("seamless-m4t-v2-large", JA_EN, "</s>__eng__"),
         ("seamless-m4t-v2-large", EN_JA, "</s>__jpn__"),
     ],
 )
-def test_whisper_is_told_the_language_spoken_and_seamless_the_one_to_write(
+def test_whisper_is_told_the_language_spoken_and_others_the_one_to_write(
     load: Load, clips: list[np.ndarray], name: str, direction: Direction, prompt: str
 ) -> None:
     engine = load(name)
@@ -125,6 +160,23 @@ def test_whisper_is_told_the_language_spoken_and_seamless_the_one_to_write(
     hook.remove()
     tokens = engine.processor.tokenizer.convert_ids_to_tokens
     assert ["".join(tokens(row)) for row in seen[0].tolist()] == [prompt, prompt]
+
+
+@pytest.mark.parametrize(("direction", "language"), [(JA_EN, "English"), (EN_JA, "Japanese")])
+def test_granite_is_asked_in_words_with_a_place_for_each_frame(
+    load: Load, clips: list[np.ndarray], direction: Direction, language: str
+) -> None:
+    engine = load("granite-speech")
+    seen: list[torch.Tensor] = []
+    hook = engine.model.register_forward_pre_hook(
+        lambda _, args, options: seen.append(options["input_ids"]), with_kwargs=True
+    )
+    engine.generate(Request(clips[:1], direction))
+    hook.remove()
+    prompt = "".join(engine.processor.tokenizer.convert_ids_to_tokens(seen[0][0].tolist()))
+    assert f"<|audio|>translate the speech to {language}.<|end_of_text|>" in prompt
+    assert prompt.endswith("<|start_of_role|>assistant<|end_of_role|>")
+    assert prompt.count("<|audio|>") == 6  # 0.6 s: 10 a second, in blocks of three
 
 
 def test_faster_whisper_is_told_to_translate_japanese(
@@ -142,6 +194,42 @@ def test_faster_whisper_is_told_to_translate_japanese(
     load("whisper-base").generate(Request(clips[:1], JA_EN))
     tokens = [model.hf_tokenizer.id_to_token(i) for i in prompts[0]]
     assert tokens == ["<|startoftranscript|>", "<|ja|>", "<|translate|>"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("whisper-large-v3", {"logprob_threshold": -1.0, "num_beams": 1}),
+        ("seamless-m4t-v2-large", {"num_beams": 5}),
+        ("whisper-base", {"beam_size": 5}),
+    ],
+)
+def test_a_system_decodes_as_its_authors_recommend_where_that_is_asked(
+    folders: dict[str, str],
+    clips: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    asked: dict[str, Any],
+) -> None:
+    engine: Any = SYSTEMS[name].load(folders[name], "cpu", "float32")
+    method = "transcribe" if name == "whisper-base" else "generate"
+    heard: list[dict[str, Any]] = []
+    real = getattr(engine.model, method)
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        heard.append(options)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(engine.model, method, spied)
+    engine.recommended = True
+    first, second = (engine.generate(Request(clips, JA_EN)) for _ in range(2))
+    assert asked.items() <= heard[0].items()
+    assert "do_sample" not in heard[0] or not heard[0]["do_sample"]
+    assert [said(x) for x in first] == [said(x) for x in second]  # what is drawn is drawn again
+    engine.recommended = False
+    heard.clear()
+    engine.generate(Request(clips, JA_EN))
+    assert 1 in (heard[0].get("num_beams"), heard[0].get("beam_size"))
 
 
 @pytest.mark.parametrize("name", [name for name in RIVALS if name != "whisper-base"])
@@ -242,5 +330,55 @@ def test_a_manifest_becomes_scores_for_each_direction(
     assert main(["score", str(output)]) == 0
     scores = capsys.readouterr().out
     assert SYSTEMS[name].title in scores
-    assert "JA->EN: n 1, errors 0" in scores
-    assert ("EN->JA: n 1, errors 0" in scores) == (name in BOTH_WAYS)
+    assert "JA->EN: n 1, sentences 1, errors 0" in scores
+    assert ("EN->JA: n 1, sentences 1, errors 0" in scores) == (name in BOTH_WAYS)
+
+
+class Translator(BaseHTTPRequestHandler):
+    """Says what it was asked to translate, and from what into what."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        text = "翻訳です。" if "into Japanese" in body["messages"][0]["content"] else "A text."
+        reply = json.dumps({"choices": [{"message": {"content": f"<think>?</think>{text}"}}]})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(reply.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_cascade_transcribes_and_has_the_text_translated(
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tone(tmp_path / "en.wav", 300, 0.6)
+    write_tone(tmp_path / "ja.wav", 900, 1.1)
+    samples = [
+        {"audio": "en.wav", "direction": "en2ja", "text": "駅はどこですか？"},
+        {"audio": "ja.wav", "direction": "ja2en", "text": "Good morning."},
+    ]
+    manifest, output = tmp_path / "manifest.jsonl", tmp_path / "said.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, samples)), "utf-8")
+    command = ["generate", "--system", "cascade", "--model", folders["qwen3-asr"]]
+    command += ["--data", str(manifest), "--output", str(output)]
+    assert main(command) == 1
+    assert "--translator-url" in capsys.readouterr().err
+    Translator.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Translator) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        assert main([*command, "--translator-url", url, "--translator", "the-translator"]) == 0
+        server.shutdown()
+    header, lines = read(output)
+    assert header["engine"].endswith("then the-translator")
+    assert [line.text for line in lines] == ["翻訳です。", "A text."]
+    asked = sorted(body["messages"][0]["content"][:60] for body in Translator.asked)
+    assert "from English into Japanese" in asked[0]
+    assert "from Japanese into English" in asked[1]
+    # What it heard is what the model writes when it is told to write the language spoken.
+    engine = SYSTEMS["qwen3-asr"].load(folders["qwen3-asr"], "cpu", "float32")
+    (heard,) = engine.generate(Request([load_audio(tmp_path / "en.wav")], JA_EN))
+    assert heard.text in [body["messages"][1]["content"] for body in Translator.asked]
