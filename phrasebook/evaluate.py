@@ -34,6 +34,9 @@ from speech_translation.segments import SENTENCE
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
 
+MEASURED = 30
+"""Fewer clips are an example, as in the benchmark's tables."""
+
 LABELS = (
     "seen voices, held-out sentences",
     "held-out voices, held-out sentences",
@@ -143,6 +146,11 @@ def flagged(engine: Engine, recordings: Iterable[Path]) -> dict[str, float]:
     return {"n": len(flags), "flagged": float(np.mean([Flag.LOW_CONFIDENCE in x for x in flags]))}
 
 
+def counted(n: int) -> str:
+    """A number of clips as text; a figure of too few is no measurement."""
+    return f"{n}, an example" if n < MEASURED else str(n)
+
+
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown, with n and where they come from."""
     lines = [
@@ -153,7 +161,9 @@ def table(results: dict[str, Any]) -> str:
     def row(label: str, name: str, share: str = "exact", n: str = "n") -> None:
         cells = [results[name][language] for language in ("en", "ja")]
         chrf = [f" ({x['chrf2']:.1f})" if "chrf2" in x else "" for x in cells]
-        shown = [f"{100 * x[share]:.1f} %{y} | {x[n]}" for x, y in zip(cells, chrf, strict=True)]
+        shown = [
+            f"{100 * x[share]:.1f} %{y} | {counted(x[n])}" for x, y in zip(cells, chrf, strict=True)
+        ]
         lines.append(f"| {label} | {' | '.join(shown)} |")
 
     for name, label in zip(SETS, LABELS, strict=True):
@@ -179,7 +189,8 @@ def table(results: dict[str, Any]) -> str:
     if other:
         lines.append(
             f"\nOther speech, people reading and talking: {100 * other['flagged']:.0f} % of "
-            f"{other['n']} recordings are flagged as low confidence."
+            f"{other['n']} recordings are flagged as low confidence"
+            f"{', an example.' if other['n'] < MEASURED else '.'}"
         )
     lines.append(f"\nMade by `make phrasebook-eval` on {results['machine']}, {results['date']}.\n")
     return "\n".join(lines)

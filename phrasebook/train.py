@@ -2,9 +2,9 @@
 
     python -m phrasebook.train --speech .cache/phrasebook/speech
 
-The objective is the one of fine-tuning (`training.data`), plus CTC on the encoder's output against
-the words spoken (Graves et al. 2006), which teaches an untrained encoder to listen; its head is
-thrown away. Restartable: the state in `--work` is renewed every `SAVE_EVERY` steps.
+The objective is the one of fine-tuning (`training.batches`), plus CTC on the encoder's output
+against the words spoken (Graves et al. 2006), which teaches an untrained encoder to listen; its
+head is thrown away. Restartable: the state in `--work` is renewed every `SAVE_EVERY` steps.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from speech_translation.engine import load_engine
 from speech_translation.engine.attention import windowed_attention
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.types import Direction, Language
-from training.data import IGNORE, encode_example
+from training.batches import IGNORE, encode_example
 
 VOCABULARY = 1400
 TRAINED_ON = ("train", "word", "other")

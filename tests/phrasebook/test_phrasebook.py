@@ -119,11 +119,14 @@ def test_the_table_weighs_the_direction_by_clips() -> None:
         )
     }
     several = {"n": 60, "exact": 0.9, "sentences": 180, "exact_sentences": 0.955}
-    for name in ("2 to 4 sentences", "5 to 8 sentences"):
-        results[name] = {"en": several, "ja": several}
+    for name, n in (("2 to 4 sentences", 60), ("5 to 8 sentences", 28)):
+        results[name] = dict.fromkeys(("en", "ja"), several | {"n": n})
     results["transcripts"] = {"en": {"n": 200, "exact": 0.97}, "ja": {"n": 200, "exact": 0.98}}
     results["unfinished"] = {"en": {"n": 80, "open": 0.9}, "ja": {"n": 82, "open": 0.5}}
+    results["other"] = {"n": 12, "flagged": 1.0}
     text = table(results | {"machine": "here", "date": "today"})
+    assert "5 to 8 sentences | 90.0 % | 28, an example | 90.0 % | 28, an example |" in text
+    assert "100 % of 12 recordings are flagged as low confidence, an example." in text
     assert "| 98.5 % (99.0) | 100 | 98.5 % (99.0) | 300 |" in text
     assert "| 100.0 % | 400 | 98.5 % | 400 |" in text
     assert "2 to 4 sentences | 95.5 % | 180 | 95.5 % | 180 |" in text
