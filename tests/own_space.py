@@ -39,10 +39,6 @@ class Space:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def waiting(self) -> int:
-        """How many requests stand in line."""
-        return int(httpx.get(f"{self.url}gradio_api/queue/status").json()["queue_size"])
-
 
 @contextlib.contextmanager
 def running_space(

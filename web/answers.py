@@ -17,6 +17,7 @@ class Question(NamedTuple):
     direction: str
     segments: str
     offer: bool
+    transcript: bool
 
 
 @cache
@@ -25,7 +26,13 @@ def _clips() -> dict[bytes, str]:
 
 
 def question(
-    path: str | None, direction: str, terms: str | None, segments: str, *, offer: bool
+    path: str | None,
+    direction: str,
+    terms: str | None,
+    segments: str,
+    *,
+    offer: bool,
+    transcript: bool = False,
 ) -> Question | None:
     """What is asked, if the recording at `path` is an example clip and no terms are given.
 
@@ -37,7 +44,7 @@ def question(
     if Path(path).stat().st_size not in sizes:
         return None
     name = _clips().get(Path(path).read_bytes())
-    return Question(name, direction, segments, offer) if name else None
+    return Question(name, direction, segments, offer, transcript) if name else None
 
 
 class Answers:

@@ -5,15 +5,11 @@ for each part, which fails when the part is gone or means something else.
 
 | private part                                    | relied on for                              |
 |-------------------------------------------------|--------------------------------------------|
-| `Blocks._queue`, `Queue.push`                   | `Admission` counts who is on the way       |
-| `Blocks.fns`, `body.fn_index` and `.data`       | `fill_in`: inputs may be left out          |
-| `Queue.event_queue_per_concurrency_id` with     | `Admission` counts who is served and waits |
-| `.queue` and `.current_concurrency`             |                                            |
-| `Queue.active_jobs`, `Event.request`, `.alive`  | `Admission.has_left`                       |
+| `Blocks._queue`, `Queue.push`, `Blocks.fns`,    | `fill_in`: inputs may be left out          |
+| `body.fn_index` and `.data`                     |                                            |
+| `Queue.active_jobs`, `Event.request`, `.alive`  | `Visits.has_left`                          |
 | `Queue.event_analytics`                         | `bound_records`: memory stays level        |
-| `Blocks.preprocess_data`, `Blocks.GRADIO_CACHE` | `UploadsOnly`: no links, no server paths   |
-| `BlockFunction._id == -1` marks a validator     | `UploadsOnly` lets the validator's inputs  |
-|                                                 | pass: it looks at none of them             |
+| `Blocks.preprocess_data`, `Blocks.GRADIO_CACHE` | `UploadsOnly`, `uploads_of`: no links, paths |
 | `route_utils.GradioMultiPartParser`, with       | `UploadParser`: nothing stays of an upload |
 | `_files_to_close_on_error`                      | that failed                                |
 | starlette's `app.middleware_stack`              | `behind`: the guard stands outermost       |
@@ -27,7 +23,8 @@ Public ways that were tried in their place:
   connected it waited to the end and cancelled them with tracebacks, so web/shutdown.py would stay.
 - `launch(app_kwargs={"middleware": ...})` instead of `behind`. Gradio adds its CORS middleware
   around it, so the guard could not take `Access-Control-Allow-Credentials` out of an answer.
-- `queue(max_size=...)` instead of `Admission`. Its refusal is one fixed English sentence.
+- `queue(max_size=...)` and concurrency limits instead of `web/line.py`. Its refusal is one fixed
+  English sentence, it counts requests and not seconds, and nobody in it is told their place.
 - `gr.Audio.preprocess` instead of `Blocks.preprocess_data`. By then Gradio has fetched a link.
 
 `gr.Dropdown(allow_custom_value=True)` did replace a patched `gr.Radio`: see `web/api.py`.
@@ -37,10 +34,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -52,75 +47,29 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp
 
 from speech_translation.types import Language
-from web.refusals import refusal
-from web.settings import Settings
+from web.refusals import Refusal
 from web.texts import say
 from web.uploads import Expired, NotUploaded, upload
 
-MODEL_QUEUE = "model"  # the concurrency id of every event that uses the model
 RECORDS = 1000
-VALIDATOR_ID = -1
 
 
-class Admission:
-    """Who may wait in line for the model, and who has left it.
+class Visits:
+    """The requests on their way through Gradio's queue: what they left out, and who has left."""
 
-    A visitor who comes when the line is full is refused with a sentence. Gradio's own limit has no
-    text that can be set. Gradio runs the validators of several visitors at the same time and puts
-    each visitor in line afterwards, so visitors between the two steps count as waiting, too.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self._queue: Any = None
-        self._arriving = 0
-        self._lock = threading.Lock()
-        self._admitted = ContextVar[list[bool]]("admitted")  # filled while a request is pushed
-
-    @property
-    def event_options(self) -> dict[str, Any]:
-        """The keyword arguments of every event that uses the model."""
-        return {
-            "concurrency_id": MODEL_QUEUE,
-            "concurrency_limit": self._settings.visitors_at_once,
-            "validator": self,
-        }
 
     def watch(self, demo: gr.Blocks) -> None:
-        """Take over the queue of `demo`, which `demo.queue` has made."""
-        # Admission sets the limit. Gradio's own would refuse an admitted visitor in its own words.
+        """Look at the queue of `demo`, which `demo.queue` has made."""
         self._queue = demo._queue
         push = self._queue.push
 
-        async def counted(body: Any, *others: Any, **options: Any) -> Any:
+        async def filled_in(body: Any, *others: Any, **options: Any) -> Any:
             fill_in(demo, body)
-            admitted = list[bool]()
-            self._admitted.set(admitted)
-            try:
-                return await push(body, *others, **options)
-            finally:
-                with self._lock:
-                    self._arriving -= len(admitted)
+            return await push(body, *others, **options)
 
-        self._queue.push = counted
-
-    def __call__(self, *inputs: Any) -> list[Any]:
-        """The validator: a verdict for each input. The page shows the first beside the recording.
-
-        The values of the inputs do not matter.
-        """
-        line = self._queue.event_queue_per_concurrency_id.get(MODEL_QUEUE)
-        with self._lock:
-            served = line.current_concurrency if line else 0
-            free = self._settings.visitors_at_once - served
-            ahead = max(0, (len(line.queue) if line else 0) + self._arriving - free)
-            admitted = ahead < self._settings.queue_size
-            if admitted:
-                self._arriving += 1
-                self._admitted.get().append(True)
-        words = [say(language, "busy", ahead=ahead) for language in Language]
-        verdict = gr.validate(admitted, " ".join(words))
-        return [verdict] + [gr.validate(True, "")] * (len(inputs) - 1)
+        self._queue.push = filled_in
 
     def has_left(self, request: gr.Request | None) -> bool:
         """Whether Gradio has noticed that the visitor of `request` is gone.
@@ -165,15 +114,12 @@ class UploadsOnly(gr.Blocks):
         self, block_fn: Any, inputs: list[Any], *arguments: Any, **options: Any
     ) -> list[Any]:
         """Turn an event's inputs into its function's arguments."""
-        # Most clients do not show why a validator failed, so the refusal waits for the event.
-        if block_fn._id == VALIDATOR_ID:
-            return inputs
         try:
             sent = list(map(self._checked, block_fn.inputs, inputs))
         except NotUploaded as wrong:  # the visitor's language is not known here
             key = "expired" if isinstance(wrong, Expired) else "uploads_only"
             words = " ".join(say(language, key) for language in Language)
-            raise refusal(words) from None
+            raise Refusal(words, key=key) from None
         prepared: list[Any] = await super().preprocess_data(block_fn, sent, *arguments, **options)
         return prepared
 
@@ -183,6 +129,11 @@ class UploadsOnly(gr.Blocks):
         if isinstance(value, dict | list):  # Gradio opens the files that it finds in one
             raise NotUploaded
         return value
+
+
+def uploads_of(demo: gr.Blocks) -> Path:
+    """The folder in which Gradio keeps what is uploaded to a page."""
+    return Path(demo.GRADIO_CACHE)
 
 
 class UploadParser(gradio.route_utils.GradioMultiPartParser):

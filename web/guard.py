@@ -11,7 +11,7 @@ import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from speech_translation.types import Seconds
@@ -29,9 +29,12 @@ MCP_BYTES = 32 << 20  # a tool call may hold a recording in base64
 FORM_BYTES = 64 << 10  # the form around the file of an upload
 
 _UPLOAD = "/gradio_api/upload"
+_OPENAI = "/v1/"  # whose clients read errors in a form of their own
 _PATHS = re.compile(
-    r"/((config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|healthz|live)/?)?"
-    r"|/(assets|static|live)/.+"
+    r"/((config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|healthz|about|live"
+    r"|monitoring/summary)/?)?"
+    r"|/(assets|static|live|watch|page|examples|captions|film)/.+"
+    r"|/v1/(models|audio/(translations|transcriptions))"
     r"|/gradio_api/("
     r"(info|openapi\.json|app_id|upload|upload_progress|cancel|reset|startup-events|theme\.css)/?"
     r"|queue/(join|data|status)/?"
@@ -84,14 +87,14 @@ class Guard:
             if body.refused is None:
                 raise
         if body.refused is not None:
-            await answer.refuse(body.refused)
+            await answer.refuse(body.refused, as_openai=path.startswith(_OPENAI))
 
     def _limit(self, path: str) -> int:
-        if path.rstrip("/") == _UPLOAD:
+        if path.rstrip("/") == _UPLOAD or path.startswith(_OPENAI):
             return (self._max_megabytes << 20) + FORM_BYTES
         if path.startswith("/gradio_api/mcp"):
             return MCP_BYTES
-        return LIVE_BYTES if path.startswith("/live/") else JSON_BYTES
+        return LIVE_BYTES if path.startswith(("/live/", "/captions/", "/film/")) else JSON_BYTES
 
 
 class _Refusal(Exception):
@@ -128,6 +131,14 @@ def _mended(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         for name, value in headers
         if name != b"x-gradio-server"
     ]
+
+
+def openai_error(status: int, message: str, field: str | None = None) -> JSONResponse:
+    """An error as OpenAI's clients read it; `field` is the one that is wrong."""
+    kind = {429: "rate_limit_error"}.get(status, "invalid_request_error")
+    kind = "server_error" if status >= 500 else kind
+    error = {"message": message, "type": kind, "param": field, "code": None}
+    return JSONResponse({"error": error}, status)
 
 
 class _Body:
@@ -195,11 +206,13 @@ class _Answer:
 
         return send
 
-    async def refuse(self, refused: _Refusal) -> None:
+    async def refuse(self, refused: _Refusal, *, as_openai: bool) -> None:
         """Answer with the refusal, unless an answer has begun."""
         if self._begun:
             return
-        response = PlainTextResponse(refused.reason, refused.status)
+        response: Response = PlainTextResponse(refused.reason, refused.status)
+        if as_openai:
+            response = openai_error(refused.status, refused.reason)
         if refused.status == 408:
             response.headers["Connection"] = "close"
         for message in (

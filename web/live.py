@@ -1,9 +1,9 @@
 """Live captions over HTTP: the page sends what the microphone hears and reads captions back.
 
-    POST   /live?direction=en2ja       -> {"id": ...}
+    POST   /live?direction=en2ja       -> {"id": ...}; with &transcript=1 what is said is kept, too
     POST   /live/{id}?seq=0&rate=48000    body: mono int16, little-endian -> captions
     POST   /live/{id}?seq=1&rate=48000&last=1
-    GET    /live/{id}/captions.srt        (txt, srt, vtt, tsv, json)
+    GET    /live/{id}/captions.srt        (txt, srt, vtt, tsv, json; ?show=both or source)
     DELETE /live/{id}
 
 Gradio's own microphone stream loses sound: it keeps only the newest chunk while the handler works,
@@ -24,16 +24,18 @@ from typing import Any
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from speech_translation.captions import FORMATS, render
 from speech_translation.engine import Engine
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.live import LiveTranslator
-from speech_translation.types import Direction, Language
-from web.html import live_captions
-from web.texts import interface_language, say
+from speech_translation.types import Direction, Language, Segment, Show
+from web.html import live_captions, part, scripts
+from web.refusals import Refusal, error_response, refusal
+from web.texts import interface_language
+from web.transcriber import Transcriber
 
 IDLE_SECONDS = 120.0
 CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
@@ -45,10 +47,16 @@ _OVER = "this talk is over"
 
 
 class Session:
-    """One visitor's talk. Used by one request at a time."""
+    """One visitor's talk. Used by one request at a time.
 
-    def __init__(self, translator: LiveTranslator) -> None:
+    An audience reads it by the name `watch`. A talk that goes on after another one has the same
+    audience, which keeps the captions that it has seen: `earlier`.
+    """
+
+    def __init__(self, translator: LiveTranslator, before: Session | None = None) -> None:
         self.translator = translator
+        self.watch: str = before.watch if before else secrets.token_urlsafe(16)
+        self.earlier: tuple[Segment, ...] = before.seen if before else ()
         self.lock = threading.Lock()
         self.next_chunk = 0
         self.finished = False
@@ -58,6 +66,11 @@ class Session:
     def working(self) -> bool:
         """Whether a chunk is being translated."""
         return self.lock.locked()
+
+    @property
+    def seen(self) -> tuple[Segment, ...]:
+        """What the audience sees of it."""
+        return self.earlier + self.translator.segments
 
     def take(self, seq: int, samples: np.ndarray, rate: int, last: bool) -> bool:
         """Translate chunk `seq` (n,), once. False when a chunk before it is missing.
@@ -91,6 +104,17 @@ class Session:
             "next": self.next_chunk,
         }
 
+    def watched(self, known: int) -> dict[str, Any]:
+        """What the audience's page shows, from number `known` on."""
+        translator, seen = self.translator, self.seen
+        known = min(known, len(seen))
+        return {
+            "from": known,
+            "segments": [{"text": segment.text} for segment in seen[known:]],
+            "settled": translator.settled,
+            "tentative": translator.tentative,
+        }
+
 
 class LiveSessions:
     """The talks that are going on, at most `limit`. A talk that nobody asks for is forgotten.
@@ -106,8 +130,10 @@ class LiveSessions:
         *,
         absent: bool = False,
         ending: Callable[[], bool] = lambda: False,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self._engine = engine
+        self._transcriber = transcriber
         self._limit = limit
         self._absent = absent
         self._ending = ending
@@ -124,6 +150,8 @@ class LiveSessions:
             Route("/live/{id}", self._chunk, methods=["POST"]),
             Route("/live/{id}", self._close, methods=["DELETE"]),
             Route("/live/{id}/captions.{format}", self._download, methods=["GET"]),
+            Route("/watch/{watch}", self._audience, methods=["GET"]),
+            Route("/watch/{watch}/captions", self._watched, methods=["GET"]),
         )
 
     @property
@@ -134,26 +162,36 @@ class LiveSessions:
     async def _open(self, request: Request) -> Response:
         language = interface_language(request.headers.get("accept-language"))
         if self._absent:
-            return _error(503, say(language, "live_absent"))
+            return error_response(refusal(language, "live_absent"))
         if self._ending():
-            return _error(503, say(language, "live_ending"))
+            return error_response(refusal(language, "live_ending"))
         try:
             direction = Direction(request.query_params.get("direction", "auto"))
         except ValueError:
             return _error(400, "direction is one of en2ja, ja2en, auto")
+        wanted = request.query_params.get("transcript", "0") not in ("", "0")
+        if wanted and not (self._transcriber and self._transcriber.available):
+            return error_response(refusal(language, "no_transcript"))
+        transcriber = None
         try:
             loop = asyncio.get_running_loop()
             engine = await loop.run_in_executor(self._waiting, self._engine)
+            if wanted and self._transcriber:
+                transcriber = await loop.run_in_executor(self._waiting, self._transcriber.engine)
         except SpeechTranslationError as error:
-            return _error(503, say(language, "model_failed", reason=error))
+            return error_response(refusal(language, "model_failed", reason=error))
         terms = request.query_params.get("terms", "")[:1000]
         with self._lock:
             self._forget_idle()
             if sum(not session.finished for session in self._sessions.values()) >= self._limit:
-                return _error(503, say(language, "live_full"))
+                return error_response(refusal(language, "live_full"))
             name = secrets.token_urlsafe(16)
-            self._sessions[name] = Session(LiveTranslator(engine, direction, context=terms))
-        return JSONResponse({"id": name})
+            before = self._sessions.get(request.query_params.get("after", ""))
+            session = Session(
+                LiveTranslator(engine, direction, context=terms, transcriber=transcriber), before
+            )
+            self._sessions[name] = session
+        return JSONResponse({"id": name, "watch": session.watch})
 
     async def _chunk(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
@@ -167,8 +205,8 @@ class LiveSessions:
         except (KeyError, ValueError):
             return _error(400, "seq, rate and known are whole numbers")
         body = bytearray()
-        async for part in request.stream():
-            body += part
+        async for piece in request.stream():
+            body += piece
             if len(body) > CHUNK_BYTES:
                 return _error(413, f"a chunk has at most {CHUNK_BYTES} bytes")
         if len(body) % 2 or rate not in RATES:
@@ -178,7 +216,7 @@ class LiveSessions:
         try:
             taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
         except SpeechTranslationError:
-            return _error(500, say(language, "broken"))
+            return error_response(refusal(language, "broken"))
         answer = session.captions(known, language)
         if taken:
             return JSONResponse(answer)
@@ -186,8 +224,32 @@ class LiveSessions:
         return JSONResponse({"error": missing, **answer}, 409)
 
     async def _close(self, request: Request) -> Response:
-        self._sessions.pop(request.path_params["id"], None)
+        """Forget a talk, and those that it went on after: their audience sees nothing any more."""
+        closed = self._sessions.pop(request.path_params["id"], None)
+        for name, session in list(self._sessions.items()):
+            if closed is not None and session.watch == closed.watch:
+                del self._sessions[name]
         return Response(status_code=204)
+
+    def _shown(self, request: Request) -> Session | None:
+        """The latest talk that has the audience which asks, unless it has been over for long."""
+        watch, oldest = request.path_params["watch"], time.monotonic() - IDLE_SECONDS
+        talks = list(self._sessions.values())
+        found = [x for x in talks if x.watch == watch and (x.used >= oldest or x.working)]
+        return found[-1] if found else None
+
+    async def _audience(self, request: Request) -> Response:
+        page = part("watch").replace(
+            "<!-- scripts -->", scripts() + '<script type="module" src="../page/watch.js"></script>'
+        )
+        return HTMLResponse(page, 200 if self._shown(request) else 404)
+
+    async def _watched(self, request: Request) -> Response:
+        session = self._shown(request)
+        if session is None:
+            return _error(404, _OVER)
+        known = request.query_params.get("known", "0")
+        return JSONResponse(session.watched(int(known) if known.isdecimal() else 0))
 
     async def _download(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
@@ -195,11 +257,15 @@ class LiveSessions:
         format = next((f for f in FORMATS if f == wanted), None)
         if format is None:
             return _error(404, f"there is no format {wanted}: choose from {', '.join(FORMATS)}")
+        try:
+            show = Show(request.query_params.get("show", Show.TRANSLATION))
+        except ValueError as error:
+            return _error(400, str(error))
         if session is None:
             return _error(404, _OVER)
         session.used = time.monotonic()
         # Of an hour of talk it takes half a second, in which nobody else would be answered.
-        text = await asyncio.to_thread(render, session.translator.translation(), format)
+        text = await asyncio.to_thread(render, session.translator.translation(), format, show)
         return Response(
             text,
             media_type="text/plain; charset=utf-8",
@@ -215,4 +281,4 @@ class LiveSessions:
 
 
 def _error(code: int, reason: str) -> Response:
-    return JSONResponse({"error": reason}, code)
+    return error_response(Refusal(reason), code)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from starlette.responses import JSONResponse
@@ -21,27 +19,23 @@ from starlette.routing import BaseRoute, Route
 from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.process import own_process
-from web import zerogpu
-from web.examples import examples
-from web.gradio_patches import Admission, UploadParser, behind, bound_records
+from web import film, html, pages, zerogpu
+from web.gradio_patches import UploadParser, Visits, behind, bound_records, uploads_of
 from web.guard import Guard
 from web.live import LiveSessions
 from web.loading import Loading
+from web.openai_api import OpenAIRoutes
+from web.preview import Preview
 from web.service import Service
 from web.settings import Settings, parser
 from web.shutdown import Shutdown
-from web.texts import texts
 from web.theme import theme
 
 SESSIONS = 100  # Gradio keeps 100 kB of each session, and nothing of ours is there
-_FOLDER = Path(__file__).parent
-_PREFIX = "speech_"  # of our texts: Gradio has an "audio" of its own
+THREADS = 256  # of Gradio, one for each request that works, waits in line or is refused
 _M_ARENA_MAX = -8  # malloc.h
 
-Localised = Callable[[str], Any]
-"""The text of a key, in the language of whoever looks at the page."""
-
-BuildPage = Callable[[Service, Admission, Localised], gr.Blocks]
+BuildPage = Callable[[Service], gr.Blocks]
 
 
 def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[gr.Blocks, str]:
@@ -51,34 +45,26 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
     """
     own_process()
     loading = Loading(lambda: _load(settings), settings.model)
-    admission = Admission(settings)
-    service = Service(settings, loading, admission.has_left)
+    visits = Visits()
+    service = Service(settings, loading, visits.has_left)
     talks = LiveSessions(
         loading.engine,
         settings.live_talks,
         absent=zerogpu.ACTIVE,
         ending=lambda: service.shutdown.requested,
+        transcriber=service.transcriber,
     )
     if wait:
         service.shutdown.listen()
     if zerogpu.ACTIVE:
         loading.run()  # ZeroGPU wants the weights on cuda before the server starts
         if loading.ready:
-            zerogpu.prepare(loading.engine())
+            zerogpu.prepare(loading.engine(), service.transcriber.loaded_now())
     else:
         loading.start()
-    i18n = gr.I18n(
-        **{
-            language: {_PREFIX + key: text for key, text in words.items()}
-            for language, words in texts().items()
-        }
-    )
-    demo = build(service, admission, lambda key: i18n(_PREFIX + key))
-    # Nobody can pass the queue. Its size limits only events without a validator: it must not refuse
-    # a visitor whom `admission` has let in.
-    admitted = settings.queue_size + settings.visitors_at_once
-    demo.queue(max_size=2 * admitted, api_open=False)
-    admission.watch(demo)
+    demo = build(service)
+    demo.queue(max_size=4 * THREADS, api_open=False)  # long before, web/line.py refuses, in words
+    visits.watch(demo)
     bound_records(demo)
     UploadParser.install()
     _, url, _ = demo.launch(
@@ -88,20 +74,21 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
         inbrowser=settings.open,
         prevent_thread_lock=True,
         max_file_size=settings.max_megabytes << 20,
-        allowed_paths=[str(example.path) for example in examples()],
+        max_threads=THREADS,
         mcp_server=True,
         ssr_mode=False,
         state_session_capacity=SESSIONS,
         show_error=True,
         quiet=True,
-        footer_links=["api", "settings"],
-        i18n=i18n,
+        footer_links=["api"],  # its panel; the page hides the footer
         theme=theme(),
-        css_paths=_FOLDER / "style.css",
-        head=_scripts(),
+        css_paths=sorted(html.PAGE.glob("*.css")),
+        head=html.scripts() + '<script type="module" src="./page/main.js"></script>',
         app_kwargs={
-            "routes": _routes(service, talks),
-            "lifespan": behind(lambda app, root: Guard(app, settings.max_megabytes, root)),
+            "routes": _routes(service, talks, uploads_of(demo)),
+            "lifespan": behind(
+                lambda app, root: Guard(Preview(app, root), settings.max_megabytes, root)
+            ),
         },
     )
     print(f"ready at {url}", file=sys.stderr)
@@ -116,25 +103,27 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
 
 def _load(settings: Settings) -> Engine:
     engine = load_engine(
-        settings.model, settings.device, precision=settings.precision, url=settings.engine_url
+        settings.model,
+        settings.device,
+        precision=settings.precision,
+        url=settings.engine_url,
+        cache=not settings.no_cache,
     )
     # Visitors share an engine of this process. On ZeroGPU each one has a process of their own, and
     # vLLM servers make batches themselves.
     return engine if zerogpu.ACTIVE or settings.engine_url else SharedEngine(engine)
 
 
-def _scripts() -> str:
-    """The page's script and its texts, for the head of the page."""
-    words = json.dumps(texts(), ensure_ascii=False).replace("</", "<\\/")
-    page = (_FOLDER / "page.js").read_text("utf-8")
-    return f"<script>window.speechTexts = {words};</script><script>{page}</script>"
-
-
-def _routes(service: Service, talks: LiveSessions) -> list[BaseRoute]:
-    """What the server answers beside Gradio: the state of the model, and live captions."""
+def _routes(service: Service, talks: LiveSessions, uploads: Path) -> list[BaseRoute]:
+    """What the server answers beside Gradio: its state, the page's files, live, OpenAI's routes."""
     return [
         Route("/healthz", lambda _: _health(service.loading, service.shutdown)),
+        # Gradio's panel of the endpoints waits for it. What is counted there is nobody's business.
+        Route("/monitoring/summary", lambda _: JSONResponse({"functions": {}})),
+        *pages.routes(service),
+        *film.routes(uploads),
         *talks.routes,
+        *OpenAIRoutes(service, absent=zerogpu.ACTIVE).routes,
     ]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
+from speech_translation.transcripts import ADVISED
 from speech_translation.types import Direction
 
 _ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
@@ -24,20 +26,17 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     engine_url: str = ""
+    transcript: str = ""
     direction: str = ""
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
     open: bool = False
-    queue_size: int = 20
+    no_cache: bool = False
+    queue_size: int = 100
     max_megabytes: int = 200
     max_seconds: float = 2 * 3600.0
     live_talks: int = 8
-
-    @property
-    def visitors_at_once(self) -> int:
-        """How many recordings are worked on at a time. vLLM servers take many, this machine few."""
-        return 32 if self.engine_url else 4
 
     @property
     def first_direction(self) -> Direction:
@@ -56,11 +55,11 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     """The options. The environment gives the defaults: `--max-seconds` is SPEECH_MAX_SECONDS."""
     options = argparse.ArgumentParser(prog="app.py", description=description)
 
-    def add(name: str, default: Any, what: str) -> None:
+    def add(name: str, default: Any, what: str, known: Sequence[str] = (), form: str = "") -> None:
         variable = "SPEECH_" + name.upper().replace("-", "_")
         options.add_argument(
             f"--{name}",
-            type=_reader(type(default), variable),
+            type=_reader(type(default), variable, known, form),
             default=os.environ.get(variable) or default,
             help=f"{what} (default: %(default)s; {variable})",
         )
@@ -70,13 +69,30 @@ def parser(description: str = "") -> argparse.ArgumentParser:
         Settings.model,
         "Hugging Face id, ID@REVISION, folder, or phrasebook, the embedded one",
     )
-    add("device", Settings.device, "auto, cpu, mps, cuda, cuda:N")
-    add("precision", Settings.precision, "auto, " + ", ".join(PRECISIONS))
-    add("engine-url", Settings.engine_url, "vLLM servers that do the work, ending in /v1")
+    devices = "auto, cpu, mps, cuda, cuda:N"
+    add("device", Settings.device, devices, devices.split(", "), r"cuda:\d+")
+    precisions = ("auto", *PRECISIONS)
+    add("precision", Settings.precision, ", ".join(precisions), precisions)
+    add(
+        "engine-url",
+        Settings.engine_url,
+        "vLLM servers that do the work, ending in /v1",
+        ["http://HOST:PORT/v1", "https://..."],
+        r"\s*https?://[^,\s]+(\s*,\s*https?://[^,\s]+)*\s*",
+    )
+    options.add_argument(
+        "--transcript",
+        default=os.environ.get("SPEECH_TRANSCRIPT", ""),
+        metavar="off|same|MODEL",
+        help="what writes down what is said, if a visitor asks for it: the model that translates "
+        "(same), or another model or server, loaded when it is first asked for (default: same "
+        f"with the phrasebook, {ADVISED} with another model of this machine, off with servers and "
+        "on ZeroGPU; SPEECH_TRANSCRIPT)",
+    )
     directions = ", ".join(Direction)
     options.add_argument(
         "--direction",
-        type=_direction,
+        type=_reader(str, "SPEECH_DIRECTION", tuple(Direction)),
         default=os.environ.get("SPEECH_DIRECTION", ""),
         help=f"what the page begins with, {directions} (default: auto with the phrasebook, en2ja "
         "with a model of which nobody knows whether it names the target; SPEECH_DIRECTION)",
@@ -90,8 +106,9 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     for name, what in (
         ("share", "a public link through Gradio"),
         ("open", "open the page in a browser"),
+        ("no-cache", "no copy of weights that were rounded to int8"),
     ):
-        variable = f"SPEECH_{name.upper()}"
+        variable = "SPEECH_" + name.upper().replace("-", "_")
         options.add_argument(
             f"--{name}",
             nargs="?",
@@ -119,8 +136,13 @@ def _switch(variable: str) -> Callable[[str], bool]:
     return read
 
 
-def _reader(kind: Callable[[str], Any], variable: str) -> Callable[[str], Any]:
-    """Reads an option. argparse names the option, and whoever set the variable looks for that."""
+def _reader(
+    kind: Callable[[str], Any], variable: str, known: Sequence[str] = (), form: str = ""
+) -> Callable[[str], Any]:
+    """Reads an option: nothing, or one of `known` or of the `form` of a pattern if there are any.
+
+    argparse names the option, and whoever set the variable looks for that.
+    """
 
     def read(text: str) -> Any:
         try:
@@ -131,15 +153,10 @@ def _reader(kind: Callable[[str], Any], variable: str) -> Callable[[str], Any]:
             ) from None
         if kind in _KINDS and not value > 0:  # which NaN never is
             raise argparse.ArgumentTypeError(f"{text!r} is not above 0 (the option, or {variable})")
+        if known and value and value not in known and not re.fullmatch(form, value):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is none of {', '.join(known)} (the option, or {variable})"
+            )
         return value
 
     return read
-
-
-def _direction(text: str) -> str:
-    if text and text not in tuple(Direction):
-        raise argparse.ArgumentTypeError(
-            f"there is no direction {text!r}: use {', '.join(Direction)} (the option, or "
-            "SPEECH_DIRECTION)"
-        )
-    return text

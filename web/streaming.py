@@ -5,17 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from speech_translation.engine import Engine
+from speech_translation.other_direction import regions, telling
 from speech_translation.segments import SENTENCE, Policy
 from speech_translation.translate import common_direction, iter_translate
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
+from web.texts import Words
 
 UPDATE_INTERVAL: Seconds = 0.2
+UNWATCHED_INTERVAL: Seconds = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,20 @@ class Update:
     """The direction that the model names in place of the one that was asked for, where it was
     asked during the translation."""
 
-    missing: str = ""
+    stretches: Sequence[np.ndarray] = field(default=(), compare=False)
+    """Speech, float32 (n,) at 16 kHz, by which a model tells whether it is of that direction."""
+
+    missing: Words | None = None
     """Why the rest of the recording is not translated, for the visitor."""
+
+    place: int = 0
+    """How many stand in line before this recording; 0 once it is worked on."""
+
+    segments: Sequence[Segment] = ()
+    """What is finished, while there is no `translation` yet."""
+
+    growing: Sequence[Segment] = ()
+    """What is being written behind them."""
 
 
 class Growth:
@@ -49,16 +64,19 @@ class Growth:
 
     def so_far(self) -> Update:
         """The segments that are finished, and behind them the texts that grow."""
-        segments = list(self.finished)
-        end = segments[-1].end if segments else 0.0
-        target = common_direction(segments, self._asked)
-        for span, text in sorted(self.growing.copy().items()):
-            if span.seconds[0] >= end:
-                segments.append(Segment(*span.seconds, text, target))
+        finished = list(self.finished)
+        end = finished[-1].end if finished else 0.0
+        target = common_direction(finished, self._asked)
+        growing = [
+            Segment(*span.seconds, text, target)
+            for span, text in sorted(self.growing.copy().items())
+            if span.seconds[0] >= end
+        ]
         done, total = self.done, self._total
         elapsed = time.monotonic() - self._started
         left = elapsed / done * (total - done) if done else None
-        return Update(Translation(segments, target, total).text, done, total, left)
+        text = Translation([*finished, *growing], target, total).text
+        return Update(text, done, total, left, segments=finished, growing=growing)
 
     def whole(self) -> Update:
         """The last update."""
@@ -80,9 +98,13 @@ def stream(
     context: str,
     stopped: threading.Event,
     policy: Policy = SENTENCE,
+    transcriber: Engine | None = None,
+    *,
+    watched: bool = True,
 ) -> Generator[Update, None, None]:
     """Translate `samples`, float32 (n,) at 16 kHz, and yield the text while it grows.
 
+    Where nobody has `watched`, it grows by whole segments, which costs less.
     The generation ends early when `stopped` is set or when the caller stops reading. The last
     update then holds the segments that were finished. Raises what `iter_translate` raises.
     """
@@ -98,19 +120,27 @@ def stream(
             direction,
             context=context,
             policy=policy,
+            transcriber=transcriber,
             progress=advance,
-            on_text=growth.growing.__setitem__,
+            on_text=growth.growing.__setitem__ if watched else None,
             cancelled=lambda: stopped.is_set() or over.is_set(),
         ):
             growth.finished.append(segment)
 
-    for _ in ticks(work, over):
+    for _ in ticks(work, over, UPDATE_INTERVAL if watched else UNWATCHED_INTERVAL):
         yield growth.so_far()
-    yield growth.whole()
+    found = [regions(segment) for segment in growth.finished]
+    yield replace(growth.whole(), stretches=telling(samples, found))
 
 
-def ticks(work: Callable[[], None], over: threading.Event, *, wait: bool = False) -> Iterator[None]:
-    """Yield every `UPDATE_INTERVAL` while `work` runs in a thread. Raises what `work` raises.
+def ticks(
+    work: Callable[[], None],
+    over: threading.Event,
+    interval: Seconds = UPDATE_INTERVAL,
+    *,
+    wait: bool = False,
+) -> Iterator[None]:
+    """Yield at this interval while `work` runs in a thread. Raises what `work` raises.
 
     `over` is set at the end and when the caller stops reading; with `wait` the thread has ended by
     then.
@@ -129,7 +159,7 @@ def ticks(work: Callable[[], None], over: threading.Event, *, wait: bool = False
     try:
         while True:
             try:
-                error = ended.get(timeout=UPDATE_INTERVAL)
+                error = ended.get(timeout=interval)
             except queue.Empty:
                 yield
                 continue

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from speech_translation.types import Language
+
+Words = Mapping[Language, str]
+"""A sentence in both languages, for a page whose visitor may still change the language."""
 
 
 @cache
@@ -20,6 +23,11 @@ def texts() -> dict[str, dict[str, str]]:
 def say(language: Language, key: str, **values: object) -> str:
     """The text `key` in the interface language, with its {names} filled in."""
     return texts()[language.value][key].format(**values)
+
+
+def words(key: str, **values: object) -> Words:
+    """The text `key` in both languages, with its {names} filled in."""
+    return {language: say(language, key, **values) for language in Language}
 
 
 def interface_language(accept_language: str | None) -> Language:

@@ -17,7 +17,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -35,9 +35,9 @@ from speech_translation.segments import SENTENCE, Policy, Utterance, find_segmen
 from speech_translation.translate import Memory, Session, batches
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Seconds, Segment, Span
 from web.quota import WORKER, explained
-from web.refusals import log_place, refusal
+from web.refusals import Refusal, log_place
 from web.streaming import Growth, Update, ticks
-from web.texts import say
+from web.texts import Words, words
 
 ACTIVE = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` reads it
 
@@ -59,8 +59,10 @@ class Batch:
     context: str
     policy: Policy
     memory: Memory
-    stretch: np.ndarray | None = None
+    stretches: Sequence[np.ndarray] = ()
     """Speech, to ask whether it sounds like the other direction: float32 (n,) at 16 kHz."""
+    transcript: bool = False
+    """Whether what is said is written down, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,16 @@ class News:
 
 
 _engine: Engine | None = None
+_transcriber: Engine | None = None
 
 
-def prepare(engine: Engine) -> None:
-    """Keep `engine` for the workers, which begin as copies of this process.
+def prepare(engine: Engine, transcriber: Engine | None = None) -> None:
+    """Keep the engines for the workers, which begin as copies of this process.
 
     To be called before the server starts.
     """
-    global _engine
-    _engine = engine
+    global _engine, _transcriber
+    _engine, _transcriber = engine, transcriber
     speech_probabilities(np.zeros(SAMPLE_RATE, np.float32))  # loads the detector: not during a fork
     # `spaces` sends the visitor's token in an address, and httpx logs addresses.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -92,9 +95,11 @@ def prepare(engine: Engine) -> None:
 def gpu_seconds(batch: Batch) -> int:
     """How long to borrow the GPU: at most 21 s, since no segment is longer than 30 s.
 
+    What is said takes as long again to be written down.
+
     A visitor without an account has 120 s a day, and today's hardware counts each as 1.5.
     """
-    return round(_START + _decoding(batch) + _BESIDE)
+    return round(_START + _decoding(batch) * (1 + batch.transcript) + _BESIDE)
 
 
 def _decoding(batch: Batch) -> Seconds:
@@ -112,7 +117,8 @@ def on_gpu(batch: Batch) -> Generator[News, None, None]:
     finished, texts = list[Segment](), dict[Span, str]()
     other: Direction | None = None
     # A spoilt segment is tried again in halves. The GPU may be taken away when its time is over.
-    last_retry = time.monotonic() + gpu_seconds(batch) - _START - _decoding(batch) / 2
+    retry = _decoding(batch) * (1 + batch.transcript) / 2
+    last_retry = time.monotonic() + gpu_seconds(batch) - _START - retry
     session = Session(
         _engine,
         batch.direction,
@@ -122,13 +128,14 @@ def on_gpu(batch: Batch) -> Generator[News, None, None]:
         batch.policy,
         memory=batch.memory,
         time_to_retry=lambda: time.monotonic() < last_retry,
+        transcriber=_transcriber if batch.transcript else None,
     )
 
     def work() -> None:
         nonlocal other
         finished.extend(session.batch(batch.utterances, batch.ahead))
-        if batch.stretch is not None and not stopped.is_set():
-            other = other_direction(_engine, batch.stretch, batch.direction)
+        if batch.stretches and not stopped.is_set():
+            other = other_direction(_engine, batch.stretches, batch.direction, stopped.is_set)
 
     try:
         told = 0
@@ -192,23 +199,27 @@ def stream(
     *,
     language: Language = Language.ENGLISH,
     offer: bool = False,
+    transcript: bool = False,
 ) -> Generator[Update, None, None]:
     """Translate as `web.streaming.stream` does, with a borrowed GPU for each batch of segments.
 
     Has to be read in the context of the visitor's request. With `offer` the last update tells
     whether the recording sounds like the other direction. When no GPU is lent, what was finished is
-    the result, and the last update says why the rest is missing in `language`; without anything
-    finished, gr.Error says it.
+    the result, and the last update says why the rest is missing; without anything finished, a
+    Refusal says it in `language`.
     """
     growth = Growth(len(samples) / SAMPLE_RATE, direction)
     found = find_segments(samples, policy)
-    memory, other, missing = Memory(direction, {}), None, ""
+    memory, other = Memory(direction, {}), None
+    missing: Words | None = None
     asked = offer and direction is not Direction.AUTO
-    stretch = telling(samples, found) if asked else None
+    stretches = telling(samples, found) if asked else []
     try:
         for utterances, ahead in batches(samples, found, direction, batch_size):
-            batch = Batch(utterances, ahead, direction, context, policy, memory, stretch)
-            stretch = None
+            batch = Batch(
+                utterances, ahead, direction, context, policy, memory, stretches, transcript
+            )
+            stretches = []
             with closing(_news(batch)) as call:
                 for news in call:
                     for one in news:
@@ -223,10 +234,11 @@ def stream(
             growth.done = utterances[-1].span.seconds[1]
     except Exception as error:
         if isinstance(error, gr.Error):
-            missing = explained(error.title, str(error.message), language)
+            title, message = error.title, str(error.message)
+            missing = {each: explained(title, message, each) for each in Language}
         else:  # what lends the GPUs does not answer
             log_place(error)
-            missing = say(language, "broken")
+            missing = words("broken")
         if not growth.finished:
-            raise refusal(missing) from None
+            raise Refusal(missing[language], missing) from None
     yield replace(growth.whole(), other=other, missing=missing)

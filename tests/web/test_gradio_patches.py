@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import gradio_patches
 from web.gradio_patches import (
-    Admission,
     BoundedRecords,
     UploadParser,
     UploadsOnly,
+    Visits,
     behind,
     bound_records,
 )
-from web.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = Settings(queue_size=1)
-AT_ONCE = SETTINGS.visitors_at_once
-BUSY = "requests are ahead of you"
 ORIGIN = "https://elsewhere.example"
 
 
@@ -68,35 +63,28 @@ class SmallPage:
     """A page with two events: one holds its visitors until `go`, one repeats its recording."""
 
     def __init__(self) -> None:
-        self.admission = Admission(SETTINGS)
+        self.visits = Visits()
         self.guard = Recorder()
         self.go = threading.Event()
         self.requests: list[gr.Request] = []
-        self.validated: list[tuple[Any, ...]] = []
         self.url = ""
         self.demo = UploadsOnly(analytics_enabled=False)
         with self.demo:
             text, audio, heard = gr.Textbox(), gr.Audio(type="filepath"), gr.Textbox()
             gr.Button().click(
-                self.hold, [text, text], text, api_name="hold", **self.admission.event_options
+                self.hold, [text, text], text, api_name="hold", concurrency_limit=None
             )
-            gr.Button().click(
-                lambda path: Path(path).name, audio, heard, api_name="name", validator=self.validate
-            )
+            gr.Button().click(lambda path: Path(path).name, audio, heard, api_name="name")
 
     def hold(self, text: str, _: str, request: gr.Request) -> str:
         self.requests.append(request)
         assert self.go.wait(120)
         return text
 
-    def validate(self, *inputs: Any) -> Any:
-        self.validated.append(inputs)
-        return gr.validate(True, "")
-
     def launch(self) -> None:
         port = free_port()
         self.demo.queue(max_size=100, api_open=False)
-        self.admission.watch(self.demo)
+        self.visits.watch(self.demo)
         bound_records(self.demo)
         UploadParser.install()
         self.demo.launch(
@@ -174,31 +162,9 @@ def test_the_patches_were_read_with_this_gradio() -> None:
     assert f"Gradio {gr.__version__}," in (gradio_patches.__doc__ or "")
 
 
-def test_admission_counts_who_is_served_and_who_waits(page: SmallPage) -> None:
-    for _ in range(2):  # the second time shows that nobody is counted for ever
-        page.go.clear()
-        page.requests.clear()
-        visits = [page.held(str(number)) for number in range(AT_ONCE)]
-        until(lambda: len(page.requests) == AT_ONCE)
-        visits.append(page.held("waits"))
-        assert all(visit.admitted for visit in visits)
-        refused = page.held("too many")
-        assert refused.joined.status_code == 422
-        assert f"1 {BUSY}" in refused.joined.text
-        page.go.set()
-        answers = [visit.result()["output"]["data"][0] for visit in visits]
-        assert answers == [*map(str, range(AT_ONCE)), "waits"]
-
-
-def test_admission_counts_those_on_their_way(page: SmallPage) -> None:
-    page.go.clear()
-    with ThreadPoolExecutor(4 * AT_ONCE) as pool:
-        visits = list(pool.map(lambda _: page.held("x"), range(4 * AT_ONCE)))
+def test_inputs_that_were_left_out_get_their_first_values(page: SmallPage) -> None:
     page.go.set()
-    admitted = [visit for visit in visits if visit.admitted]
-    assert 0 < len(admitted) <= AT_ONCE + SETTINGS.queue_size
-    assert all(BUSY in visit.joined.text for visit in visits if not visit.admitted)
-    assert all(visit.result()["success"] for visit in admitted)
+    assert page.visit("hold", "alone").result()["output"]["data"] == ["alone"]
 
 
 def test_gradio_notices_who_has_left(page: SmallPage) -> None:
@@ -208,11 +174,11 @@ def test_gradio_notices_who_has_left(page: SmallPage) -> None:
     until(lambda: len(page.requests) == 2)
     by_session = {request.session_hash: request for request in page.requests}
     gone, here = by_session[leaver.session], by_session[stayer.session]
-    assert not page.admission.has_left(gone)
+    assert not page.visits.has_left(gone)
     leaver.leave_during(lambda: True)
-    until(lambda: page.admission.has_left(gone))
-    assert not page.admission.has_left(here)
-    assert not page.admission.has_left(None)
+    until(lambda: page.visits.has_left(gone))
+    assert not page.visits.has_left(here)
+    assert not page.visits.has_left(None)
     page.go.set()
     assert stayer.result()["success"]
 
@@ -254,16 +220,6 @@ def test_an_event_gets_uploads_and_nothing_else(page: SmallPage, tmp_path: Path)
     for other in (str(outside), "https://elsewhere.example/a.wav"):
         answer = page.visit("name", {"path": other, "meta": meta}).result()
         assert "Only uploads are translated" in answer["output"]["error"]
-
-
-def test_a_validator_gets_its_inputs_as_they_were_sent(page: SmallPage) -> None:
-    page.validated.clear()
-    sent = {"path": "https://elsewhere.example/a.wav", "meta": {"_type": "gradio.FileData"}}
-    visit = page.visit("name", sent)
-    assert visit.admitted  # the event refuses, where clients show why
-    (received,) = page.validated
-    assert received == (sent,)
-    assert not visit.result()["success"]
 
 
 def test_uploads_pass_our_parser(page: SmallPage, tmp_path: Path) -> None:
@@ -322,8 +278,6 @@ def test_private_parts_are_used_in_one_file_only(path: Path) -> None:
         "middleware_stack",
         "event_analytics",
         "active_jobs",
-        "event_queue_per_concurrency_id",
-        "current_concurrency",
         "preprocess_data",
         "GRADIO_CACHE",
         "GradioMultiPartParser",

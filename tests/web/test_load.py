@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from load import Report, crowd, leaving
+from load import OPTIONS, Report, crowd, first_words, leaving
 from own_space import Space, running_space
 
 pytestmark = pytest.mark.slow
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def own_space() -> Iterator[Space]:
-    with running_space() as space:
+    with running_space(*OPTIONS) as space:
         yield space
 
 
@@ -22,18 +22,24 @@ def test_a_small_crowd_is_served_right(own_space: Space) -> None:
     assert report.talks >= 1
 
 
+def test_short_clips_do_not_wait_behind_long_recordings(own_space: Space) -> None:
+    clips, recordings = first_words(own_space, short=12, long_seconds=270.0)
+    print(f"clips after {max(clips):.1f} s at most, recordings after {max(recordings):.1f} s")
+    assert max(clips) < 10
+
+
 def test_a_place_is_free_once_its_visitor_has_left(own_space: Space) -> None:
     assert leaving(own_space) < 30  # the recordings of those who stay take minutes
 
 
 def test_broken_promises_are_found() -> None:
     memory = [(float(at), 1_000_000 + 200 * at) for at in range(600)]
-    report = Report(64, 600.0, [1.0], memory=memory, freed=3.0, submitted=3, most_waiting=99)
+    report = Report(64, 600.0, [1.0], memory=memory, freed=3.0, submitted=3, first_words=[11.0])
     report.faults["lost"] += 1
     assert report.broken() == [
         "1 x lost",
         "3 requests, 2 outcomes",
-        "99 requests waited",
+        "somebody waited 11.0 s for the first word",
         "memory changed by +8.2%",
         "a place was free 3.0 s after its visitor had left",
     ]

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from own_space import free_port
+from starlette.requests import Request as WebRequest
 
 from speech_translation.engine import Engine, Request, load_engine, remote
 from speech_translation.errors import (
@@ -14,10 +15,12 @@ from speech_translation.errors import (
     ServerUnreachable,
     SpeechTranslationError,
 )
-from speech_translation.types import Hypothesis, Language
-from web.html import banner
+from speech_translation.types import Hypothesis
 from web.loading import Loading
+from web.pages import about
 from web.server import _health
+from web.service import Service
+from web.settings import Settings
 from web.shutdown import Shutdown
 
 SILENT = "http://vllm:8000/v1 gives no answer (Connection refused)."
@@ -68,6 +71,12 @@ def health(loading: Loading) -> tuple[int, dict[str, str]]:
     return answer.status_code, json.loads(bytes(answer.body))
 
 
+def banner(loading: Loading) -> str:
+    """What the page says of the model."""
+    request = WebRequest({"type": "http", "headers": []})
+    return str(about(Service(Settings(), loading), request)["words"])
+
+
 def finished(loading: Loading) -> None:
     for thread in threading.enumerate():
         if thread.name == "load the model":
@@ -86,7 +95,10 @@ def test_a_model_that_cannot_be_loaded_is_said_to_everybody(
     assert not loading.ready
     assert loading.waiting_for is None
     assert health(loading) == (503, {"model": "failed"})
-    assert "could not be loaded" in banner(loading, Language.ENGLISH)
+    assert (
+        banner(loading)
+        == "The model could not be loaded. some/model could not be loaded: disk full"
+    )
     finished(loading)
     assert capsys.readouterr().err == "error: some/model could not be loaded: disk full\n"
 
@@ -106,12 +118,12 @@ def test_what_does_not_answer_yet_is_tried_again(
             loading.engine()
         assert not loading.finished
         assert health(loading) == (503, {"model": "loading", "waiting_for": SILENT})
-        assert "is tried again" in banner(loading, Language.ENGLISH)
+        assert "is tried again" in banner(loading)
         pauses.end()
     finished(loading)
     assert isinstance(loading.engine(), Ready)
     assert health(loading) == (200, {"model": "ready"})
-    assert "a model on a server" in banner(loading, Language.ENGLISH)
+    assert banner(loading) == ""
     assert pauses.lengths == [1, 2]
     assert capsys.readouterr().err.splitlines() == [
         f"waiting: {SILENT} Trying again in 1 s.",

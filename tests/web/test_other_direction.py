@@ -1,27 +1,29 @@
 """The offer of the other direction: made where the model is sure, and never at a result's cost."""
 
+import shutil
 import threading
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import gradio as gr
+import numpy as np
 import pytest
-from clips import EXAMPLES, clip, reference
+from clips import CLIPS, DIRECTIONS, EXAMPLES, clip, reference
+from recordings import encoded
 
-from app import playback
+from speech_translation.audio import load_audio
 from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.errors import EngineError
-from speech_translation.other_direction import telling
+from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import find_segments
-from speech_translation.translate import translate
-from speech_translation.types import Direction, Hypothesis
+from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Span
 from web import zerogpu
 from web.loading import Loading
-from web.service import Service
+from web.service import Service, keep_sound
 from web.settings import Settings
 from web.streaming import Update
-
-WHOLE = Update("", 1.0, 1.0, 0.0)
+from web.texts import words
 
 
 class FailsWhenAsked:
@@ -31,9 +33,11 @@ class FailsWhenAsked:
         self._engine = load_engine("phrasebook")
         self._error = error
         self.description, self.batch_size = "fails when asked", self._engine.batch_size
+        self.asked = 0
 
     def generate(self, request: Request) -> list[Hypothesis]:
         if request.only_direction:
+            self.asked += 1
             raise self._error
         return self._engine.generate(request)
 
@@ -42,6 +46,11 @@ def service(load: Callable[[], Engine]) -> Service:
     loading = Loading(load, "phrasebook")
     loading.run()
     return Service(Settings(), loading)
+
+
+def last_update(service: Service, path: Path, asked: Direction) -> Update:
+    *_, last = service.updates(str(path), asked.value, "", None, offer=True)
+    return last
 
 
 @pytest.mark.parametrize(
@@ -53,10 +62,33 @@ def service(load: Callable[[], Engine]) -> Service:
     ],
 )
 def test_the_direction_that_was_heard_is_offered(
-    name: str, asked: Direction, offered: Direction | None
+    name: str, asked: Direction, offered: Direction | None, tmp_path: Path
 ) -> None:
     heard = service(lambda: load_engine("phrasebook"))
-    assert heard.other_direction(str(EXAMPLES / f"{name}.flac"), asked, WHOLE) is offered
+    upload = tmp_path / "upload.flac"
+    upload.write_bytes((EXAMPLES / f"{name}.flac").read_bytes())
+    last = last_update(heard, upload, asked)
+    upload.unlink()  # nobody decodes it a second time
+    assert heard.other_direction(asked, last) is offered
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_no_recording_is_taken_for_the_other_language(name: str) -> None:
+    samples, engine = clip(name), load_engine("phrasebook")
+    stretches = telling(samples, find_segments(samples))
+    right, wrong = DIRECTIONS[name[:2]], DIRECTIONS["ja" if name[:2] == "en" else "en"]
+    assert other_direction(engine, stretches, wrong) is right
+    assert other_direction(engine, stretches, right) is None
+    assert other_direction(engine, stretches, wrong, lambda: True) is None
+
+
+def test_a_few_stretches_from_all_over_a_recording_are_asked_about() -> None:
+    sound = np.arange(600 * SAMPLE_RATE, dtype=np.float32) / (600 * SAMPLE_RATE)
+    found = [(Span(n * 10 * SAMPLE_RATE, (n * 10 + 8) * SAMPLE_RATE),) for n in range(60)]
+    starts = [stretch[0] for stretch in telling(sound, found)]
+    assert starts == pytest.approx([0, 29 / 60, 59 / 60], abs=1e-3)
+    assert telling(sound, []) == []
+    assert len(telling(sound, found[:1])) == 1
 
 
 FAILURES = [EngineError("The server is away."), ValueError("secret")]
@@ -66,26 +98,68 @@ FAILURES = [EngineError("The server is away."), ValueError("secret")]
 def test_a_model_that_fails_at_this_question_costs_no_result(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fails = service(lambda: FailsWhenAsked(error))
-    assert fails.other_direction(str(EXAMPLES / "ja_1.flac"), Direction.EN_JA, WHOLE) is None
+    engine = FailsWhenAsked(error)
+    fails = service(lambda: engine)
+    last = last_update(fails, EXAMPLES / "ja_1.flac", Direction.EN_JA)
+    assert fails.other_direction(Direction.EN_JA, last) is None
+    assert engine.asked == 1
     assert type(error).__name__ in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_who_has_stopped_and_a_space_that_ends_are_not_kept_by_the_question() -> None:
+    engine = FailsWhenAsked(FAILURES[0])
+    heard = service(lambda: engine)
+    last = last_update(heard, EXAMPLES / "ja_1.flac", Direction.EN_JA)
+    assert heard.other_direction(Direction.EN_JA, replace(last, missing=words("stopped"))) is None
+    heard.shutdown.requested = True
+    assert heard.other_direction(Direction.EN_JA, last) is None
+    assert engine.asked == 0
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=str)
 def test_on_a_borrowed_gpu_it_costs_no_result_either(error: Exception) -> None:
     zerogpu.prepare(FailsWhenAsked(error))
     samples = clip("en_two_sentences")
-    assert telling(samples, find_segments(samples)) is not None  # the question is asked
+    assert telling(samples, find_segments(samples))  # the question is asked
     *_, last = zerogpu.stream(samples, 8, Direction.EN_JA, "", threading.Event(), offer=True)
-    assert (last.text, last.missing, last.other) == (reference("en_two_sentences"), "", None)
+    assert (last.text, last.missing, last.other) == (reference("en_two_sentences"), None, None)
 
 
-def test_an_upload_that_is_deleted_meanwhile_costs_no_result(tmp_path: Path) -> None:
+def film(folder: Path) -> Path:
+    """A video of the kind that no browser plays."""
+    path = folder / "talk.mkv"
+    path.write_bytes(encoded("matroska", "pcm_s16le", clip("en_1"), SAMPLE_RATE))
+    return path
+
+
+def test_an_upload_that_is_deleted_meanwhile_is_heard_all_the_same(tmp_path: Path) -> None:
     """Uploads are kept for an hour; two hours of speech may take longer on a CPU."""
-    heard = service(lambda: load_engine("phrasebook"))
-    translation = translate(EXAMPLES / "ja_1.flac", load_engine("phrasebook"), Direction.JA_EN)
-    for name in ("gone.wav", "gone.mkv"):
-        gone = str(tmp_path / name)
-        assert heard.other_direction(gone, Direction.EN_JA, WHOLE) is None
-        assert playback(gone, translation) == gr.update(visible="hidden")
+    heard, path = service(lambda: load_engine("phrasebook")), film(tmp_path)
+    for update in heard.updates(str(path), "en2ja", "", None, offer=True):
+        path.unlink(missing_ok=True)  # nobody decodes it a second time, outside of the line
+        last = update
+    assert last.translation is not None
+    sound = load_audio(heard.playable(str(path), last.translation))
+    np.testing.assert_allclose(sound, clip("en_1"), atol=1e-4)
+
+
+def test_a_folder_that_is_gone_costs_no_result(tmp_path: Path) -> None:
+    (tmp_path / "upload").mkdir()
+    heard, path = service(lambda: load_engine("phrasebook")), film(tmp_path / "upload")
+    for update in heard.updates(str(path), "en2ja", "", None, offer=True):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        last = update
+    assert last.translation is not None
+    assert last.text == reference("en_1")
+    assert heard.playable(str(path), last.translation) == ""
+
+
+def test_the_sound_for_the_page_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
+    samples = np.zeros(600 * SAMPLE_RATE, np.float32)
+    tracemalloc.start()
+    keep_sound(str(tmp_path / "talk.mkv"), samples)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "talk.heard.wav").stat().st_size == 44 + 2 * len(samples)
+    assert most < samples.nbytes / 4

@@ -1,5 +1,7 @@
 """The options of the Space, from the command line and from a Space's variables."""
 
+import re
+
 import gradio as gr
 import pytest
 
@@ -7,7 +9,7 @@ from app import build_page
 from speech_translation.engine import PHRASEBOOK
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.types import Direction
-from web.gradio_patches import Admission
+from web import server
 from web.loading import Loading
 from web.server import _load
 from web.service import Service
@@ -33,6 +35,16 @@ def test_what_is_on_or_off_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SPEECH_OPEN", "no")
     assert (read().share, read().open) == (True, False)
     assert read("--share=no").share is False
+    monkeypatch.setenv("SPEECH_NO_CACHE", "yes")
+    assert (read().no_cache, read("--no-cache", "no").no_cache) == (True, False)
+
+
+def test_a_space_without_a_cache_keeps_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
+    monkeypatch.setattr(server, "load_engine", lambda *_, cache, **__: asked.append(cache))
+    for argv in ([], ["--no-cache"]):
+        _load(read("--engine-url", "http://127.0.0.1:9/v1", *argv))
+    assert asked == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,11 @@ def test_what_is_on_or_off_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) ->
         ("SPEECH_LIVE_TALKS", "0", "'0' is not above 0 (the option, or SPEECH_LIVE_TALKS)"),
         ("SPEECH_MAX_MEGABYTES", "0", "'0' is not above 0"),
         ("SPEECH_SHARE", "maybe", "'maybe' is neither yes nor no (the option, or SPEECH_SHARE)"),
-        ("SPEECH_DIRECTION", "fr2de", "no direction 'fr2de': use en2ja, ja2en, auto"),
+        ("SPEECH_DIRECTION", "fr2de", "'fr2de' is none of en2ja, ja2en, auto"),
+        ("SPEECH_PRECISION", "int7", "'int7' is none of auto, "),
+        ("SPEECH_DEVICE", "gpu", "'gpu' is none of auto, cpu, mps, cuda, cuda:N (the option, or "),
+        ("SPEECH_ENGINE_URL", "gpu:8000/v1", "'gpu:8000/v1' is none of http://HOST:PORT/v1, "),
+        ("SPEECH_ENGINE_URL", "http://a/v1 http://b/v1", "(the option, or SPEECH_ENGINE_URL)"),
     ],
 )
 def test_a_variable_that_cannot_be_is_named(
@@ -60,6 +76,16 @@ def test_a_variable_that_cannot_be_is_named(
         read()
     last = capsys.readouterr().err.splitlines()[-1]
     assert said in last
+    assert variable in last
+
+
+def test_devices_and_servers_are_taken_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("cuda:1", "mps", ""):
+        monkeypatch.setenv("SPEECH_DEVICE", device)
+        assert read().device == (device or "auto")
+    servers = "http://one:8000/v1, https://two.example/v1"
+    monkeypatch.setenv("SPEECH_ENGINE_URL", servers)
+    assert read().engine_url == servers
 
 
 @pytest.mark.parametrize(
@@ -73,13 +99,11 @@ def test_a_variable_that_cannot_be_is_named(
     ],
 )
 def test_the_page_begins_with_what_is_known_to_work(settings: Settings, first: Direction) -> None:
-    admission = Admission(settings)
-    service = Service(settings, Loading(pytest.fail, settings.model), admission.has_left)
-    page = build_page(service, admission, str)
-    shown = {
-        block.elem_id: block.value for block in page.blocks.values() if isinstance(block, gr.Radio)
-    }
-    assert shown == {"direction": first.value, "live-direction": first.value}
+    page = build_page(Service(settings, Loading(pytest.fail, settings.model)))
+    shown = "".join(str(b.value) for b in page.blocks.values() if isinstance(b, gr.HTML))
+    chosen = re.findall(r'name="([\w-]+)" value="(\w+)" checked', shown)
+    chosen = [(name, value) for name, value in chosen if name.endswith("direction")]
+    assert chosen == [("direction", first.value), ("live-direction", first.value)]
 
 
 def test_a_space_computes_in_the_precision_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

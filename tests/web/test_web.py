@@ -1,32 +1,48 @@
 """The Space's pieces without a page: texts, HTML, loading, and a translation as it grows."""
 
 import asyncio
+import io
+import json
 import re
 import socket
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, BinaryIO
 
+import av
 import httpx
 import numpy as np
 import pytest
 from clips import EXAMPLES, clip
 from starlette.applications import Starlette
 
-from speech_translation.engine import Request, load_engine
+from speech_translation.audio import claimed_seconds
+from speech_translation.captions import as_data
+from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.errors import EngineError
 from speech_translation.live import LiveTranslator
 from speech_translation.segments import POLICIES
-from speech_translation.types import Direction, Flag, Hypothesis, Language, Segment
-from web.html import progress_bar, segment_table, status
+from speech_translation.types import (
+    Direction,
+    Hypothesis,
+    Language,
+    Remark,
+    RemarkKind,
+    Segment,
+    Translation,
+)
+from web.html import PAGE, benchmark, remark_words
 from web.live import LiveSessions, Session
 from web.loading import Loading
+from web.pages import routes
+from web.posted import LONGEST, translation_of
 from web.server import main
 from web.service import Service
 from web.settings import Settings
 from web.streaming import stream
-from web.texts import clock, interface_language, say, texts
+from web.texts import clock, interface_language, say, texts, words
 from web.uploads import Expired, NotUploaded, upload
 
 
@@ -36,6 +52,38 @@ def test_both_languages_say_the_same_things() -> None:
     names = re.compile(r"\{(\w+)\}")
     for key in english:
         assert set(names.findall(english[key])) == set(names.findall(japanese[key])), key
+
+
+@pytest.mark.parametrize(
+    ("remark", "english", "japanese"),
+    [
+        (
+            Remark(RemarkKind.TRACK, number=2, of=2, languages=("jpn", "eng")),
+            "sound track 2 of 2 (jpn, eng).",
+            "音声トラック 2 (jpn, eng) のうち 2 番目",
+        ),
+        (Remark(RemarkKind.LOST, 65, 70.5), "From 1:05 to 1:10 sound", "1:05 から 1:10 まで"),
+        (Remark(RemarkKind.SILENT, 0, 4), "holds no sound", "音声が入っていません"),
+        (Remark(RemarkKind.REPEATED, 0, 4), "the repetition is left out", "省きました"),
+        (Remark(RemarkKind.MORE, number=3), "3 more places", "ほかに 3 か所"),
+        (Remark(RemarkKind.UNREAD, number=1, of=3), "1 of the 3", "3 件のうち 1 件"),
+        (Remark(RemarkKind.FIRST, number=1000), "the first 1000", "最初の 1000 件だけ"),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Remark) else "",
+)
+def test_what_is_odd_about_a_recording_is_said_in_both_languages(
+    remark: Remark, english: str, japanese: str
+) -> None:
+    translation = Translation([], Direction.EN_JA, 9.0, remarks=(remark,))
+    said = remark_words(translation)
+    assert said is not None
+    assert english in said[Language.ENGLISH]
+    assert japanese in said[Language.JAPANESE]
+    assert translation_of(as_data(translation)).remarks == (remark,)
+
+
+def test_nothing_is_said_of_an_ordinary_recording() -> None:
+    assert remark_words(Translation([], Direction.EN_JA, 9.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -67,25 +115,6 @@ def test_the_browser_chooses_the_language(header: str | None, language: str) -> 
 
 def test_times_are_short() -> None:
     assert [clock(x) for x in (0, 5.9, 65, 3723)] == ["0:00", "0:05", "1:05", "1:02:03"]
-
-
-def test_what_a_model_writes_is_text_and_never_html() -> None:
-    evil = '<img src=x onerror="alert(1)">'
-    table = segment_table(
-        [Segment(0, 1, evil, Direction.EN_JA, frozenset({Flag.REPEATED}))], Language.ENGLISH
-    )
-    assert "<img" not in table
-    assert "&lt;img" in table
-    assert "repeats itself" in table
-    assert 'lang="ja"' in table
-    assert "<img" not in status(evil)
-
-
-def test_progress_says_how_much_is_left() -> None:
-    bar = progress_bar(30, 90, 61, Language.ENGLISH)
-    assert "0:30 of 1:30" in bar
-    assert "about 1:01 left" in bar
-    assert "left" not in progress_bar(0, 90, None, Language.ENGLISH)
 
 
 def long_recording() -> np.ndarray:
@@ -138,32 +167,12 @@ def test_an_error_reaches_whoever_reads() -> None:
         list(stream(long_recording(), Broken(), Direction.EN_JA, "", threading.Event()))
 
 
-def test_every_text_can_be_filled_in() -> None:
-    values = dict.fromkeys(
-        (
-            "time",
-            "done",
-            "total",
-            "left",
-            "duration",
-            "compute",
-            "speed",
-            "tokens",
-            "megabytes",
-            "direction",
-            "segments",
-            "reason",
-            "ahead",
-            "model",
-            "description",
-            "needed",
-            "wait",
-        ),
-        "7",
-    )
-    for language in Language:
-        for key in texts()[language.value]:
-            assert "{" not in say(language, key, **values)
+def test_the_page_asks_for_texts_that_exist() -> None:
+    page = "".join(path.read_text("utf-8") for path in sorted(PAGE.iterdir()))
+    used = set(re.findall(r'data-(?:text|label|hint)="(\w+)"', page))
+    used |= set(re.findall(r'say\("(\w+)"', page)) | set(re.findall(r'button\("(\w+)"', page))
+    assert len(used) > 60
+    assert used <= set(texts()["en"])
 
 
 class FailsOnce:
@@ -191,6 +200,97 @@ def test_a_talk_outlives_a_failure_of_the_engine_with_its_last_words() -> None:
     assert [segment.text for segment in talk.translator.segments] == ["駅です。"]
 
 
+def test_a_program_that_sends_a_failed_chunk_again_loses_nothing() -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    talk = opened(sessions)
+    sound = (clip("en_1") * 32767).astype("<i2").tobytes()
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            first, last = f"{talk}?seq=0&rate=16000", f"{talk}?seq=1&rate=16000&last=1"
+            chunks = [(first, sound), (first, sound), (last, b"")]
+            replies = [await client.post(url, content=body) for url, body in chunks]
+            return [*replies, await client.get(f"{talk}/captions.txt")]
+
+    failed, again, last, captions = asyncio.run(send())
+    assert [reply.status_code for reply in (failed, again, last)] == [500, 200, 200]
+    assert failed.json()["error"] == say(Language.ENGLISH, "broken")
+    assert captions.text.strip() == "駅です。"
+
+
+def test_captions_of_a_long_talk_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    talk = opened(sessions)
+    rendering, answered = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> str:
+        rendering.set()
+        assert answered.wait(20), "nobody else was answered meanwhile"
+        return "captions"
+
+    monkeypatch.setattr("web.live.render", slow)
+
+    async def both() -> httpx.Response:
+        captions = asyncio.create_task(visit(sessions, ("GET", f"{talk}/captions.srt")))
+        while not rendering.is_set():
+            await asyncio.sleep(0.01)
+        (other,) = await visit(sessions, ("POST", f"{talk}?seq=0&rate=16000"))
+        assert other.status_code == 200
+        answered.set()
+        return (await captions)[0]
+
+    assert asyncio.run(both()).text == "captions"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"segments": [{"start": 2, "end": 1, "text": "a", "direction": "en2ja"}]},
+        {"segments": [{"start": 0, "end": 1, "text": 5, "direction": "en2ja"}]},
+        {"segments": [{"start": 0, "end": 1, "text": "a" * 5001, "direction": "en2ja"}]},
+        {"segments": [{"start": 0, "end": 1e300, "text": "a", "direction": "en2ja"}]},
+        {"segments": [{"start": 0, "end": 1, "text": "a", "direction": "up"}]},
+        {"segments": [{"start": 0, "end": 1, "text": "a", "direction": "auto", "flags": ["x"]}]},
+        {"segments": "none"},
+        {
+            "segments": [
+                {"start": 0, "end": 1, "text": "a", "direction": "auto", "regions": [(0, 1)] * 101}
+            ]
+        },
+        {"remarks": [{"kind": "spoilt"}]},
+        {"duration": "nan"},
+        {"duration": None},
+    ],
+    ids=range(11),
+)
+def test_what_is_no_translation_makes_no_file(change: dict[str, object]) -> None:
+    whole = as_data(Translation([Segment(0, 1, "駅です。", Direction.EN_JA)], Direction.EN_JA, 1.0))
+    assert as_data(translation_of(whole)) == whole
+    with pytest.raises((ValueError, TypeError)):
+        translation_of({**whole, **change})
+
+
+def no_engine() -> Engine:
+    raise AssertionError("nobody translates")
+
+
+def test_a_result_longer_than_any_talk_makes_no_file() -> None:
+    segments = [Segment(n, n + 1, "a" * 5000, Direction.EN_JA) for n in range(LONGEST // 5000 + 1)]
+    body = as_data(Translation(segments, Direction.EN_JA, 100.0))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(
+            Starlette(routes=routes(Service(Settings(), Loading(no_engine, "none"))))
+        )
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            return await client.post("/captions/txt", json=body)
+
+    assert asyncio.run(ask()).status_code == 413
+    body["segments"].pop()  # type: ignore[attr-defined]
+    assert asyncio.run(ask()).status_code == 200
+
+
 async def visit(sessions: LiveSessions, *requests: tuple[str, str]) -> list[httpx.Response]:
     """The answers to requests, given by method and path, one after the other."""
     transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
@@ -212,6 +312,35 @@ def test_a_finished_talk_gives_its_place_back() -> None:
     last = ("POST", f"{first}?seq=0&rate=16000&last=1")
     replies = asyncio.run(visit(sessions, new, last, new, new, ("GET", f"{first}/captions.srt")))
     assert [reply.status_code for reply in replies] == [503, 200, 200, 503, 200]
+
+
+def test_an_audience_reads_by_an_address_that_is_not_the_talks() -> None:
+    sessions = LiveSessions(FailsOnce, limit=3)
+    (reply,) = asyncio.run(visit(sessions, ("POST", "/live")))
+    talk, watch = reply.json()["id"], reply.json()["watch"]
+    assert len(watch) >= 20
+    replies = asyncio.run(
+        visit(
+            sessions,
+            ("GET", f"/watch/{talk}/captions"),
+            ("POST", f"/live/{watch}?seq=0&rate=16000"),
+            ("DELETE", f"/live/{watch}"),
+            ("GET", f"/watch/{watch}/captions?known=7"),
+            ("POST", f"/live?after={talk}"),
+        )
+    )
+    assert [reply.status_code for reply in replies] == [404, 404, 204, 200, 200]
+    assert replies[3].json() == {"from": 0, "segments": [], "settled": "", "tentative": ""}
+    next_talk = replies[4].json()
+    assert next_talk["watch"] == watch  # it goes on: who has the link need not get another
+    gone, over = asyncio.run(
+        visit(
+            sessions,
+            ("DELETE", f"/live/{next_talk['id']}"),
+            ("GET", f"/watch/{watch}/captions"),
+        )
+    )
+    assert (gone.status_code, over.status_code) == (204, 404)
 
 
 def test_what_is_wrong_with_a_request_is_said() -> None:
@@ -289,7 +418,55 @@ def test_stop_before_the_first_segment_says_so() -> None:
     *_, last = run
     assert last.translation is not None
     assert not last.translation.segments
-    assert last.missing == say(Language.ENGLISH, "stopped")
+    assert last.missing == words("stopped")
+    (remark,) = last.translation.remarks
+    assert remark.kind is RemarkKind.UNTRANSLATED
+    assert (remark.start, remark.end) == (0.0, last.translation.duration)
+
+
+def without_length(path: Path, seconds: int) -> str:
+    """The path of a WebM as browsers record it: its header has no length."""
+    with path.open("wb") as file, av.open(Unseekable(file), "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=48_000)
+        for n in range(seconds):
+            tone = 0.1 * np.sin(np.arange(48_000) * 0.06)[None].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(tone, "flt", "mono")
+            frame.sample_rate, frame.pts = 48_000, 48_000 * n
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert claimed_seconds(path) is None
+    return str(path)
+
+
+class Unseekable(io.RawIOBase):
+    """A file that only grows, as what comes from a microphone."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+
+def test_a_recording_without_a_length_waits_only_once_it_proves_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.service.SHORT", 60.0)
+    service = Service(Settings(), Loading(lambda: load_engine("phrasebook", "cpu"), "phrasebook"))
+    service.loading.run()
+    others = [service.line.join(service.settings.max_seconds) for _ in range(2)]
+    short = service.updates(without_length(tmp_path / "short.webm", 12), "en2ja", "", None)
+    assert next(short).place == 0
+    assert [update.place for update in short if update.place] == []
+    long = service.updates(without_length(tmp_path / "long.webm", 200), "en2ja", "", None)
+    assert next(long).place == 1
+    others[0].leave()
+    *_, last = long
+    assert last.translation is not None
+    assert last.translation.duration == pytest.approx(200, abs=1)
 
 
 def test_an_upload_that_was_deleted_is_called_so(tmp_path: Path) -> None:
@@ -308,7 +485,7 @@ def test_an_upload_that_was_deleted_is_called_so(tmp_path: Path) -> None:
         assert not isinstance(caught.value, Expired)
     service = Service(Settings(), Loading(FailsOnce, "m"))
     with pytest.raises(Exception, match="deleted after an hour"):
-        service.read(str(uploads / "gone.wav"), Language.ENGLISH)
+        next(service.updates(str(uploads / "gone.wav"), "auto", "", None))
 
 
 def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,3 +510,14 @@ def test_a_talk_that_is_being_translated_is_not_forgotten(monkeypatch: pytest.Mo
     with busy.lock:
         talks._forget_idle()
     assert set(talks._sessions) == {"busy"}
+
+
+def test_the_page_has_every_published_figure() -> None:
+    published = json.loads(
+        (EXAMPLES.parent / "evaluation" / "results" / "published.json").read_text("utf-8")
+    )
+    shown = benchmark("<svg/>", "<svg/>", published)
+    for system in published["systems"]:
+        assert system["title"] in shown
+        for figure in (system["ja2en"], system["speed"]):
+            assert f"{figure:.1f}" in shown

@@ -21,7 +21,15 @@ from clips import EXAMPLES, clip, reference, two_languages
 from speech_translation.engine import Engine, load_engine
 from speech_translation.segments import POLICIES, Utterance
 from speech_translation.translate import Memory
-from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Language, Span
+from speech_translation.types import (
+    SAMPLE_RATE,
+    Direction,
+    Flag,
+    Hypothesis,
+    Language,
+    RemarkKind,
+    Span,
+)
 from web import streaming, zerogpu
 from web.answers import Answers, question
 from web.loading import Loading
@@ -250,6 +258,7 @@ def test_a_program_whose_quota_ends_on_the_way_gets_a_part_as_segments_and_never
             raise gr.Error(SPENT.format("free ZeroGPU", "0:10:00"), title=QUOTA)
         return on_gpu(batch)
 
+    monkeypatch.setattr(engine, "batch_size", 1)
     monkeypatch.setattr(zerogpu, "ACTIVE", True)
     monkeypatch.setattr(zerogpu, "lent", lent)
     loading = Loading(lambda: engine, "phrasebook")
@@ -260,7 +269,11 @@ def test_a_program_whose_quota_ends_on_the_way_gets_a_part_as_segments_and_never
     assert part.translation is not None
     assert len(part.translation.segments) == 1
     assert reference("en_two_sentences").startswith(part.text)
-    assert "4 s are left" in part.missing
+    assert part.missing is not None
+    assert "4 s are left" in part.missing[Language.ENGLISH]
+    (remark,) = part.translation.remarks
+    assert remark.kind is RemarkKind.UNTRANSLATED
+    assert 0 < remark.start < remark.end == part.translation.duration
     with pytest.raises(gr.Error, match=r"4 s are left.* by /translate_segments only"):
         service.translate(*asked)
     assert len(calls) == 4

@@ -335,13 +335,17 @@ class Page:
             button: next(
                 d for d in config["dependencies"] if [ids[button], "click"] in d["targets"]
             )
-            for button in ("translate", "stop")
+            for button in ("run", "stop-run")
         }
 
     def upload(self, path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             (stored,) = self.http.post("upload", files={"files": file}).json()
         return {"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+    def translate(self, path: Path, direction: str) -> None:
+        """Begin a run of the page."""
+        self.press("run", self.upload(path), direction, "", False, "card")
 
     def press(self, button: str, *values: object) -> None:
         body = {
@@ -372,14 +376,19 @@ class Page:
         return future
 
 
-def finished(messages: list[dict[str, Any]]) -> tuple[str, str, list[str]]:
-    """Text, progress and files that the page shows in the end."""
+def heard(message: dict[str, Any]) -> dict[str, Any]:
+    """What the card hears."""
+    news = json.loads(message["output"]["data"][0])
+    assert news["id"] == "card"
+    return dict(news)
+
+
+def finished(messages: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """Text, state and English message that the card shows in the end."""
     assert messages[-1]["success"], messages[-1]
-    text, progress, *_, files = messages[-1]["output"]["data"]
-    return text, progress, [file["orig_name"] for file in files]
-
-
-FILES = [f"recording.{format}" for format in ("txt", "srt", "vtt", "tsv", "json")]
+    news = heard(messages[-1])
+    text = "".join(segment["text"] for segment in news["segments"])
+    return text, news["state"], (news["message"] or {}).get("en", "")
 
 
 @pytest.fixture(scope="module")
@@ -393,18 +402,17 @@ def test_the_page_shows_a_long_recording(
 ) -> None:
     recording(tmp_path, long)
     page = Page(lender.space.url)
-    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    page.translate(tmp_path / "recording.wav", "en2ja")
     messages = page.all_messages().result(PATIENCE)
-    assert finished(messages) == (whole, "", FILES)
+    assert finished(messages) == (whole, "done", "")
     assert len([m for m in messages if m["msg"] == "process_generating"]) > 5  # it grew
     assert len(lender.api.asked) == 3
 
 
 def test_the_page_offers_the_other_direction_within_the_same_call(lender: OnZeroGpu) -> None:
     page = Page(lender.space.url, "ja")
-    page.press("translate", page.upload(EXAMPLES / "ja_two_sentences.flac"), "en2ja", "")
-    answer = page.all_messages().result(PATIENCE)[-1]
-    assert "逆方向の音声のようです：日本語 → English" in json.dumps(answer, ensure_ascii=False)
+    page.translate(EXAMPLES / "ja_two_sentences.flac", "en2ja")
+    assert heard(page.all_messages().result(PATIENCE)[-1])["other"] == "ja2en"
     assert len(lender.api.asked) == 1
 
 
@@ -414,15 +422,14 @@ def test_stop_ends_the_worker_and_keeps_what_was_finished(
     recording(tmp_path, long)
     page = Page(lender.space.url)
     lender.fail("wait 2")  # in the second call: the first one also asks for the direction
-    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    page.translate(tmp_path / "recording.wav", "en2ja")
     messages = page.all_messages()
     lender.until_it_waits()
-    page.press("stop")
-    text, progress, files = finished(messages.result(PATIENCE))
-    assert "Stopped. What was finished is kept." in progress
+    page.press("stop-run")
+    text, state, _ = finished(messages.result(PATIENCE))
+    assert state == "partial"
     assert whole.startswith(text)
     assert len(whole) / 4 < len(text) < len(whole) / 2
-    assert files == FILES
     assert lender.api.wait_for_release(2, PATIENCE)
     assert lender.api.released == [False, False]
     assert len(lender.api.asked) == 2
@@ -432,13 +439,11 @@ def test_stop_works_while_the_visitor_waits_in_line(lender: OnZeroGpu) -> None:
     page = Page(lender.space.url)
     lender.api.answers.append(Queued())
     lender.api.moves.clear()
-    page.press("translate", page.upload(EXAMPLES / "en_two_sentences.flac"), "en2ja", "")
+    page.translate(EXAMPLES / "en_two_sentences.flac", "en2ja")
     messages = page.all_messages()
     until(lambda: len(lender.api.asked) == 1)
-    page.press("stop")
-    text, progress, *_ = messages.result(PATIENCE)[-1]["output"]["data"]
-    assert text == ""
-    assert "Stopped." in progress
+    page.press("stop-run")
+    assert finished(messages.result(PATIENCE)) == ("", "partial", "")
     assert lender.api.released == []  # still in line
     lender.fail("wait 0")  # the engine would not end by itself
     lender.api.moves.set()
@@ -450,7 +455,7 @@ def test_who_leaves_ends_the_worker(lender: OnZeroGpu, tmp_path: Path, long: np.
     recording(tmp_path, long)
     page = Page(lender.space.url)
     lender.fail("wait 0")
-    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
+    page.translate(tmp_path / "recording.wav", "en2ja")
     for _ in page.messages():
         if lender.waiting():
             break
@@ -470,12 +475,12 @@ def test_the_page_keeps_what_was_finished_when_the_quota_ends(
     recording(tmp_path, long)
     page = Page(lender.space.url)
     lender.api.answers += [None, Refused(0, 600)]
-    page.press("translate", page.upload(tmp_path / "recording.wav"), "en2ja", "")
-    text, progress, files = finished(page.all_messages().result(PATIENCE))
+    page.translate(tmp_path / "recording.wav", "en2ja")
+    text, state, message = finished(page.all_messages().result(PATIENCE))
+    assert state == "partial"
     assert whole.startswith(text)
     assert len(whole) / 4 < len(text) < len(whole) / 2
-    assert "Your GPU time on Hugging Face is used up for now." in progress
-    assert files == FILES
+    assert "Your GPU time on Hugging Face is used up for now." in message
 
 
 def test_live_captions_are_absent_with_a_sentence(lender: OnZeroGpu) -> None:
@@ -507,9 +512,8 @@ def test_in_a_browser_an_example_is_translated_and_live_says_why_it_is_absent(
         page.get_by_text("この Space は GPU を数秒ずつ借りて動いています").wait_for()
         page.get_by_role("tab", name="翻訳").click()
         page.click("#example-en_2")
-        page.wait_for_function(
-            f"document.querySelector('#result textarea').value === {json.dumps(reference('en_2'))}"
-        )
+        page.locator(".card[data-state=done]").wait_for()
+        assert page.locator(".card .words").inner_text() == reference("en_2")
         browser.close()
     assert complaints == []
     assert len(lender.api.asked) == 1

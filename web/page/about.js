@@ -1,0 +1,59 @@
+// What this Space says of itself: its model, its limits, its examples.
+
+import { find, make, pause, root } from "./dom.js";
+import { dress, onLanguage, say } from "./words.js";
+
+let known = {};
+let heard = "";
+const listeners = [];
+
+export const about = () => known;
+
+/** Call `listener` whenever there is something new to know. */
+export const onAbout = (listener) => listeners.push(listener);
+
+/** Ask until the model is there, and show what there is to know. */
+export async function setUpAbout(ready) {
+  onLanguage(ask);
+  for (let first = true; ; first = false) {
+    await ask();
+    if (first) ready(known);
+    if (known.model === "ready" || known.model === "failed") return;
+    await pause(1000);
+  }
+}
+
+async function ask() {
+  const reply = await fetch(`${root()}/about`).catch(() => null);
+  if (reply?.ok) {
+    const text = await reply.text();
+    known = JSON.parse(text);
+    show(); // in another language, too
+    if (text !== heard) for (const listener of listeners) listener();
+    heard = text;
+  }
+}
+
+function show() {
+  const banner = find("banner");
+  const words = known.words ? [make("p", { className: known.model === "loading" ? "" : "warning", role: "status" }, known.words)] : [];
+  if (known.phrasebook) {
+    words.push(make("details", { className: "phrasebook" }, make("summary", { "data-text": "phrasebook" }),
+      make("p", { "data-text": "phrasebook_more" })));
+  }
+  const open = banner.querySelector("details")?.open;
+  banner.replaceChildren(...words);
+  if (open) banner.querySelector("details").open = true;
+  for (const id of ["transcript-choice", "live-transcript-choice"]) {
+    if (find(id)) find(id).hidden = !known.transcript;
+  }
+  find("limits").textContent = say("limits", { megabytes: known.megabytes, length: length(known.seconds) });
+  find("model").textContent = known.description ? say("model_ready", { description: known.description }) : "";
+  dress(banner);
+}
+
+/** 2 hours, or 10 minutes. */
+function length(seconds) {
+  const hours = seconds / 3600;
+  return hours >= 1 ? say("hours", { number: Math.round(10 * hours) / 10 }) : say("minutes", { number: Math.round(seconds / 60) });
+}

@@ -1,0 +1,226 @@
+// The Live part: captions of what is being said, for the speaker, a partner and an audience.
+
+import { Capture, close, loudest, openSource, reasonKey } from "./capture.js";
+import { confirm, download, find, root } from "./dom.js";
+import { canSpeak } from "./player.js";
+import { ask } from "./question.js";
+import { redraw, setUpStage, showCaptions } from "./stage.js";
+import { Talk, lastWords } from "./talk.js";
+import { clock, langOf, onLanguage, say, told } from "./words.js";
+
+const KEPT = "speech-live"; // in this browser's storage
+const NOTHING = { settled: "", tentative: "" };
+
+let segments = []; // of all talks since the last Clear
+let talk = null; // the one that goes on, or the last one
+let opening = null; // from the press until a talk goes on; a second press takes it back
+let before = 0; // how many segments are from earlier talks
+let offset = 0; // where this talk begins, in seconds
+let line = NOTHING;
+let note = "";
+let timer = 0;
+let wake = null;
+
+const running = () => Boolean(talk && !talk.ended);
+const pressed = (id) => find(id).getAttribute("aria-pressed") === "true";
+
+export function setUpLive() {
+  if (!find("live-audio")) return; // a Space without live captions
+  setUpStage();
+  find("live-audio").addEventListener("click", () => {
+    if (opening) opening.over = true;
+    else if (running()) stop();
+    else start();
+    show();
+  });
+  find("live-clear").addEventListener("click", clear);
+  find("live-copy").addEventListener("click", copy);
+  for (const save of document.querySelectorAll("[data-live-format]")) {
+    save.addEventListener("click", () => saveAs(save.dataset.liveFormat));
+  }
+  for (const id of ["live-large", "live-talks", "live-aloud"]) {
+    find(id).addEventListener("click", () => {
+      find(id).setAttribute("aria-pressed", String(!pressed(id)));
+      find("live-stage").classList.toggle("large", pressed("live-large"));
+      find("live-stage").classList.toggle("halves", pressed("live-talks"));
+      redraw();
+    });
+  }
+  find("live-aloud").hidden = !canSpeak();
+  find("live-full").addEventListener("click", () => {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else find("live-stage").requestFullscreen?.();
+  });
+  find("live-full").hidden = !document.fullscreenEnabled;
+  find("live-link-copy").addEventListener("click", () => copyText(find("live-link").href, "live-link-copy"));
+  find("live-overlay-copy").addEventListener("click", () => copyText(`${find("live-link").href}?overlay`, "live-overlay-copy"));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && running()) stayAwake(); });
+  addEventListener("pagehide", keep);
+  onLanguage(() => { show(); redraw(); });
+  takeUp();
+  show();
+}
+
+async function start() {
+  const own = opening = { over: false };
+  note = "";
+  show();
+  let stream = null;
+  let capture = null;
+  const source = document.querySelector("[name=live-source]:checked").value;
+  try {
+    stream = await openSource(source);
+    if (own.over) return;
+    const options = { direction: document.querySelector("[name=live-direction]:checked").value, terms: find("live-terms").value,
+      ...(find("live-transcript").checked ? { transcript: 1 } : {}) };
+    const fresh = new Talk(options, { captions: hear, note: (words) => { note = words; show(); }, opened });
+    fresh.after = talk?.id;
+    capture = await Capture.of(stream, (samples) => listen(fresh, samples));
+    fresh.rate = capture.rate;
+    if (own.over) return;
+    await fresh.open();
+    if (own.over) return fresh.leave();
+    begin(fresh, capture);
+  } catch (error) {
+    note = error instanceof DOMException ? reasonKey(error) : error.said ?? "broken";
+  } finally {
+    if (!running() || talk.capture !== capture) {
+      close(stream);
+      await capture?.stop();
+    }
+    if (opening === own) opening = null;
+    show();
+  }
+}
+
+function begin(fresh, capture) {
+  offset = segments.length ? segments.at(-1).end : 0;
+  before = segments.length;
+  fresh.capture = capture;
+  talk = fresh;
+  talk.began = performance.now();
+  capture.stream.getAudioTracks()[0].addEventListener("ended", () => { if (talk === fresh) stop(); });
+  timer = setInterval(show, 500);
+  stayAwake();
+  talk.sending = talk.send();
+}
+
+/** The talk has a place on the server, at first or again after a restart of it. */
+function opened(fresh) {
+  if (fresh === talk) {
+    before = segments.length;
+    offset = segments.length ? segments.at(-1).end : 0;
+  }
+  find("live-link").href = new URL(`${root()}/watch/${fresh.watch}`, location.href).href;
+}
+
+function listen(fresh, samples) {
+  find("live-level").value = Math.sqrt(loudest(samples));
+  // What the page itself reads aloud is not said by anybody.
+  fresh.push(canSpeak() && speechSynthesis.speaking ? new Int16Array(samples.length) : samples);
+}
+
+function hear(answer) {
+  const fresh = answer.segments.map(({ data }) => ({ ...data, start: data.start + offset, end: data.end + offset,
+    regions: data.regions.map(([a, b]) => [a + offset, b + offset]) }));
+  segments = [...segments.slice(0, before + answer.from), ...fresh];
+  line = answer;
+  showCaptions(segments, line);
+  if (fresh.length) {
+    keep();
+    if (pressed("live-aloud")) {
+      for (const { text } of fresh) {
+        const speech = new SpeechSynthesisUtterance(text);
+        speech.lang = langOf(text) === "ja" ? "ja-JP" : "en-US";
+        speechSynthesis.speak(speech);
+      }
+    }
+  }
+  show();
+}
+
+async function stop() {
+  const own = talk;
+  clearInterval(timer);
+  wake?.release?.().catch(() => {});
+  await own.capture.stop();
+  own.ended = true;
+  show();
+  await own.sending;
+  if (own === talk) line = NOTHING;
+  keep();
+  showCaptions(segments, line);
+  show();
+}
+
+async function clear() {
+  if (!await ask("lose_captions", "live_clear")) return;
+  if (opening) opening.over = true;
+  if (running()) await stop();
+  talk?.leave();
+  talk = null;
+  [segments, before, offset, line, note] = [[], 0, 0, NOTHING, ""];
+  localStorage.removeItem(KEPT);
+  showCaptions(segments, line);
+  show();
+}
+
+function keep() {
+  if (!segments.length && !talk) return;
+  const current = talk?.id && !talk.sent ? { id: talk.id, next: talk.seq, before, offset } : null;
+  try {
+    localStorage.setItem(KEPT, JSON.stringify({ segments, current }));
+  } catch { /* storage is full or forbidden: the page still has all */ }
+}
+
+/** Go on with what was there before a reload. */
+async function takeUp() {
+  let kept = null;
+  try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { /* nothing is kept */ }
+  if (!kept?.segments) return;
+  segments = kept.segments;
+  showCaptions(segments, line);
+  show();
+  const rest = kept.current && await lastWords(kept.current);
+  if (rest && !talk) {
+    ({ before, offset } = kept.current);
+    hear({ from: 0, segments: rest, ...NOTHING });
+    keep();
+  }
+}
+
+async function stayAwake() {
+  wake = await navigator.wakeLock?.request("screen").catch(() => null);
+}
+
+const copy = () => copyText(segments.map((segment) => segment.text).join("\n"), "live-copy");
+
+async function copyText(text, id) {
+  await navigator.clipboard?.writeText(text).catch(() => {});
+  confirm(find(id), "copied");
+}
+
+async function saveAs(format) {
+  const body = JSON.stringify({ segments, duration: segments.at(-1).end, direction: "auto" });
+  const show = segments.some((segment) => segment.source_text) ? "both" : "translation";
+  const reply = await fetch(`${root()}/captions/${format}?show=${show}`, { method: "POST", body }).catch(() => null);
+  if (reply?.ok) download(`captions.${format}`, await reply.text());
+  else { note = "no_file"; show(); }
+}
+
+function show() {
+  const on = running();
+  const start = find("live-audio");
+  start.dataset.text = opening ? "microphone_opening" : on ? "live_stop" : segments.length ? "live_continue" : "live_start";
+  start.textContent = say(start.dataset.text);
+  start.setAttribute("aria-pressed", String(on));
+  find("live-state").hidden = !on;
+  find("live-time").textContent = on ? clock((performance.now() - talk.began) / 1000) : "";
+  const words = { idle: "", on: "live_info" }[on ? "on" : "idle"];
+  find("live-note").textContent = note ? (typeof note === "string" ? say(note) : told(note)) : words ? say(words) : "";
+  find("live-note").classList.toggle("warning", Boolean(note));
+  find("live-keep").hidden = !segments.length;
+  find("live-audience").hidden = !(talk?.watch && !talk.left && on);
+  for (const choice of document.querySelectorAll("[name=live-direction], [name=live-source], #live-transcript")) choice.disabled = on;
+  find("live-screen-choice").hidden = !navigator.mediaDevices?.getDisplayMedia;
+}

@@ -1,0 +1,167 @@
+// The recordings of this page: one is translated, others wait behind it. Each has its card.
+//
+// A run is an event of Gradio: #run begins one with what `request` returns, and `hear` gets its news.
+
+import { onAbout } from "./about.js";
+import { Card } from "./card.js";
+import { find } from "./dom.js";
+import { ask } from "./question.js";
+import { forget, forgetAll, keep, keptResults } from "./shelf.js";
+import { upload } from "./upload.js";
+import { onLanguage } from "./words.js";
+
+const cards = new Map();
+const line = []; // cards that wait for this page's own run
+let active = null;
+
+const acts = {
+  stop(card) {
+    const waiting = line.indexOf(card);
+    if (waiting >= 0) {
+      line.splice(waiting, 1);
+      finish(card, { state: "refused", message: { key: "cancelled" } });
+    } else if (active === card) {
+      card.stopped = true;
+      if (card.sending) card.sending.abort();
+      else find("stop-run").click();
+    }
+  },
+  async again(card, direction) {
+    if (card.data.edited && !await ask("lose_corrections", "again")) return;
+    if (active === card || !cards.has(card.data.id)) return;
+    card.data.direction = direction;
+    card.clear();
+    begin(card);
+  },
+  async remove(card) {
+    if (!card.data.edited || await ask("lose_corrections", "remove")) drop(card);
+  },
+  changed(card) { keep(kept(card)); },
+};
+
+function drop(card) {
+  acts.stop(card);
+  cards.delete(card.data.id);
+  card.close();
+  forget(card.data.id);
+  showShelf();
+}
+
+const kept = (card) => ({ ...card.data, growing: [] });
+
+/** Translate recordings, `[{blob, name}]`. The first one ends the run that is under way. */
+export function translate(recordings) {
+  const now = Date.now();
+  const fresh = recordings.map(({ blob, name }, i) => {
+    const data = {
+      id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), made: now + recordings.length - i, name, blob,
+      direction: document.querySelector("[name=direction]:checked").value, state: "queued", segments: [],
+    };
+    const card = new Card(data, acts);
+    cards.set(data.id, card);
+    return card;
+  });
+  for (const card of [...fresh].reverse()) find("cards").prepend(card.element);
+  showShelf();
+  for (const card of fresh.slice(1)) line.push(card);
+  if (fresh.length) begin(fresh[0]);
+  if (fresh.length) show(fresh[0]);
+}
+
+/** Nobody should have to look for a result: on a phone it stands below all choices. */
+function show(card) {
+  const narrow = matchMedia("(max-width: 760px)").matches;
+  card.element.scrollIntoView({ block: narrow ? "start" : "nearest", behavior: "smooth" });
+}
+
+/** Begin a card's run; the one that is under way ends first. */
+function begin(card) {
+  line.unshift(card);
+  card.hear({ state: "queued" });
+  if (active) acts.stop(active);
+  else next();
+}
+
+async function next() {
+  if (active || !line.length) return;
+  const card = active = line.shift();
+  card.stopped = false;
+  keep(kept(card)); // with its recording, for a page that is left in mid-run
+  try {
+    card.hear({ state: "sending", sent: 0 });
+    card.sending = upload(card.data, (sent) => card.hear({ sent }));
+    card.data.upload = await card.sending.done;
+  } catch (error) {
+    card.sending = null;
+    if (active === card) finish(card, { state: "refused", ...(card.stopped ? { message: { key: "cancelled" } } : { message: error.said, hopeless: error.said?.key === "too_large" }) });
+    return;
+  }
+  card.sending = null;
+  if (card.stopped) return finish(card, { state: "refused", message: { key: "cancelled" } });
+  card.hear({ state: "waiting", place: 0 });
+  find("run").click();
+}
+
+function finish(card, news) {
+  card.hear({ ...news, growing: [] });
+  if (active === card) active = null;
+  if (card.element.getBoundingClientRect().top > 0.6 * innerHeight) show(card);
+  if (cards.has(card.data.id)) keep(kept(card));
+  next();
+}
+
+/** What a run needs, for Gradio's event: recording, direction, terms, and whose run it is. */
+function request() {
+  const { data } = active;
+  const file = { path: data.upload, orig_name: data.name, meta: { _type: "gradio.FileData" } };
+  return [file, data.direction, find("terms").value, find("transcript").checked, data.id];
+}
+
+function hear(value) {
+  if (!value) return;
+  const { id, ...news } = JSON.parse(value);
+  const card = cards.get(id);
+  if (!card) return;
+  if (card !== active) { // its run is over; whether another direction would fit is told last
+    if (!news.other || card.data.edited || !card.over) return;
+    card.hear({ other: news.other });
+    keep(kept(card));
+    return;
+  }
+  if (["done", "partial", "refused"].includes(news.state)) finish(card, news);
+  else card.hear(news);
+}
+
+/** Gradio's event failed, and nothing more will be heard of it. */
+function failed() {
+  if (active) finish(active, { state: "refused", message: { key: "broken" } });
+}
+
+window.speechPage = { request, hear, failed };
+
+function showShelf() {
+  find("shelf").hidden = !cards.size;
+  find("cards-empty").hidden = Boolean(cards.size);
+}
+
+/** Put back what this browser has kept. */
+export async function setUpRuns() {
+  find("shelf-clear").addEventListener("click", async () => {
+    if (!await ask("lose_results", "shelf_clear")) return;
+    for (const card of [...cards.values()]) drop(card);
+    await forgetAll();
+  });
+  const showAll = () => cards.forEach((card) => card.show());
+  onLanguage(showAll);
+  onAbout(showAll); // a card that was kept may be there before what this Space can do is known
+  for (const data of await keptResults()) {
+    if (cards.has(data.id)) continue;
+    if (!["done", "partial", "refused"].includes(data.state)) {
+      Object.assign(data, { state: "refused", message: { key: "interrupted" } });
+    }
+    const card = new Card(data, acts);
+    cards.set(data.id, card);
+    find("cards").append(card.element);
+  }
+  showShelf();
+}

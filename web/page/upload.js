@@ -1,0 +1,30 @@
+// A recording on its way to the server.
+
+import { about } from "./about.js";
+import { root } from "./dom.js";
+import { Problem } from "./words.js";
+
+/** Upload a recording as Gradio's clients do. Returns a request: `done` gives its path on the server
+    or throws a Problem, `abort()` ends it, and `onSent` hears how many percent have gone. */
+export function upload({ name, blob }, onSent = () => {}) {
+  const request = new XMLHttpRequest();
+  const done = new Promise((resolve, reject) => {
+    const { megabytes } = about();
+    const tooLarge = () => reject(new Problem("too_large", { megabytes }));
+    if (megabytes && blob.size > megabytes * 2 ** 20) return tooLarge();
+    const form = new FormData();
+    form.append("files", blob, fileName(name, blob));
+    request.open("POST", `${root()}/gradio_api/upload`);
+    request.upload.onprogress = ({ loaded, total }) => onSent(Math.floor(100 * loaded / total));
+    request.onload = () => {
+      if (request.status === 200) resolve(JSON.parse(request.responseText)[0]);
+      else if (request.status === 413) tooLarge();
+      else reject(new Problem("upload_failed"));
+    };
+    request.onerror = request.onabort = () => reject(new Problem("upload_failed"));
+    request.send(form);
+  });
+  return { done, abort: () => request.abort() };
+}
+
+const fileName = (name, blob) => (/\.\w{1,5}$/.test(name) ? name : `${name}${blob.type === "audio/wav" ? ".wav" : ""}`);

@@ -1,0 +1,45 @@
+// The audience's page: it reads a talk's captions and can do nothing else.
+
+import { pause } from "./dom.js";
+import { dress, langOf, language, chooseLanguage, say } from "./words.js";
+
+const ASK_EVERY = 700; // milliseconds
+const OVERLAID = 2; // captions over a picture
+
+const place = document.getElementById("watched");
+const overlay = new URLSearchParams(location.search).has("overlay");
+
+async function watch() {
+  document.documentElement.classList.toggle("overlay", overlay);
+  chooseLanguage(language());
+  const address = location.pathname.replace(/\/$/, "");
+  const segments = [];
+  for (;;) {
+    const reply = await fetch(`${address}/captions?known=${segments.length}`).catch(() => null);
+    if (reply?.status === 404) break;
+    if (reply?.ok) show(segments, await reply.json());
+    await pause(ASK_EVERY);
+  }
+  if (!overlay) place.append(line(say("watch_over"), "over"));
+  else place.replaceChildren();
+}
+
+function show(segments, answer) {
+  segments.splice(answer.from, Infinity, ...answer.segments);
+  const growing = (answer.settled + answer.tentative).trim();
+  const texts = segments.map((segment) => line(segment.text, "fixed"));
+  if (growing) texts.push(line(growing, "growing"));
+  if (!texts.length && !overlay) texts.push(line(say("watch_waiting"), "over"));
+  const atEnd = innerHeight + scrollY > document.body.scrollHeight - 80;
+  place.replaceChildren(...(overlay ? texts.slice(-OVERLAID) : texts));
+  if (atEnd) scrollTo(0, document.body.scrollHeight);
+}
+
+function line(text, className) {
+  const element = document.createElement("p");
+  Object.assign(element, { className, textContent: text, lang: langOf(text) });
+  return element;
+}
+
+dress();
+watch();
