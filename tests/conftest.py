@@ -38,7 +38,7 @@ def space() -> Iterator[str]:
     demo, url = launch(
         build_page,
         Settings(
-            model="phrasebook", port=free_port(), queue_size=2, max_seconds=600.0, live_talks=3
+            model="phrasebook", port=free_port(), queue_size=2, max_seconds=600.0, live_talks=8
         ),
         wait=False,
     )

@@ -1,5 +1,6 @@
 """Runs over many files without a model: a file's text is its name, unless it says otherwise."""
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from speech_translation.engine.base import Cancelled
 from speech_translation.journal import JOURNAL, Entry, Journal, Recording, RunSettings
 from speech_translation.types import Direction, Segment, Translation
 
-SETTINGS = RunSettings("phrasebook")
+SETTINGS = RunSettings("phrasebook", precision="auto", attention="windows")
 
 
 class Translator:
@@ -47,7 +48,7 @@ def run(
 
 
 def in_format(format: Format) -> RunSettings:
-    return RunSettings("phrasebook", format=format)
+    return dataclasses.replace(SETTINGS, format=format)
 
 
 def touch(*paths: Path) -> None:

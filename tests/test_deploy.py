@@ -103,3 +103,19 @@ def test_settings_are_those_of_the_space(name: str) -> None:
     assert named
     for variable in named:
         assert "--" + variable.removeprefix("SPEECH_").lower().replace("_", "-") in options
+
+
+def test_kubernetes_runs_what_was_built_here_and_the_space_without_rights() -> None:
+    manifests = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8")))
+    pods = [x["spec"]["template"]["spec"] for x in manifests if "template" in x["spec"]]
+    containers = [container for pod in pods for container in pod["containers"]]
+    # Kubernetes would look for "latest" in a registry at each start.
+    assert {container["imagePullPolicy"] for container in containers} == {"IfNotPresent"}
+    (space,) = (container for container in containers if container["name"] == "space")
+    allowed = space["securityContext"]
+    user = re.search(r"^USER (\d+)$", (DEPLOY / "Dockerfile").read_text("utf-8"), re.M)
+    assert user is not None
+    assert allowed["runAsUser"] == int(user[1]) != 0
+    assert allowed["runAsNonRoot"] is True
+    assert allowed["allowPrivilegeEscalation"] is False
+    assert allowed["capabilities"] == {"drop": ["ALL"]}

@@ -69,6 +69,25 @@ def test_the_wheel_translates_in_a_bare_environment_and_an_empty_folder(tmp_path
     shutil.rmtree(bare)  # with CUDA's libraries it is 6 GB, and pytest keeps three runs
 
 
+@pytest.mark.slow
+def test_the_example_in_python_runs_in_any_folder_after_what_the_readme_installs(
+    tmp_path: Path,
+) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"From Python.*`\.venv/bin/python -m pip install \.`", readme)
+    assert found
+    code = readme[found.end() :].split("```python\n")[1].split("```")[0]
+    installed, folder = tmp_path / "installed", tmp_path / "elsewhere"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, "."]
+    done = run(*pip, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    (folder / "examples").mkdir(parents=True)
+    shutil.copy(ROOT / "examples" / "en_1.flac", folder / "examples")
+    done = run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith((ROOT / "examples" / "en_1.txt").read_text("utf-8"))
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What `make demo` needs before it installs anything."""

@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from evaluation import report
-from evaluation.performance import speed
+from evaluation.performance import startup, tables
 from phrasebook import evaluate
 from speech_translation.engine import PUBLISHED_MODEL
 
@@ -147,14 +148,33 @@ def test_the_phrasebook_table_is_the_measured_one() -> None:
     assert section(ROOT / "docs" / "results.md", evaluate.SECTION) == evaluate.table(measured)
 
 
-def test_the_speed_table_is_the_measured_one() -> None:
-    measured = report.load(report.RESULTS / "speed.json")
-    assert section(ROOT / "docs" / "speed.md", speed.SECTION) == speed.table(measured)
+def test_the_speed_tables_are_the_measured_ones(tmp_path: Path) -> None:
+    measured = report.load(report.RESULTS / "speed.json")["entries"]
+    for document in (README, ROOT / "docs" / "speed.md"):
+        renewed = tmp_path / document.name
+        renewed.write_text(document.read_text("utf-8"), "utf-8")
+        tables.renew(renewed, measured)
+        assert renewed.read_text("utf-8") == document.read_text("utf-8"), "run: make speed"
 
 
-def test_the_chart_is_what_the_published_figures_give() -> None:
-    drawn = report.draw(report.load(report.PUBLISHED))
-    assert report.CHART.read_text("utf-8") == drawn, "run: make benchmark"
+def test_the_startup_table_is_the_measured_one() -> None:
+    measured = report.load(report.RESULTS / "startup.json")
+    assert section(ROOT / "docs" / "speed.md", startup.SECTION) == startup.table(measured)
+
+
+@pytest.mark.parametrize("chart", report.charts(), ids=lambda path: path.name)
+def test_a_chart_is_what_the_figures_give(chart: Path) -> None:
+    assert chart.read_text("utf-8") == report.charts()[chart], "run: make benchmark"
+
+
+def test_the_sources_of_truth_hold_what_they_are_said_to() -> None:
+    named = re.findall(
+        r"\| `(\w+)` in `([\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    )
+    assert len(named) >= 4
+    for name, path in named:
+        text = (ROOT / path).read_text("utf-8")
+        assert re.search(rf"^(class |def |){name}\b", text, re.MULTILINE), f"{name} in {path}"
 
 
 def test_the_front_matter_names_the_pinned_gradio() -> None:
@@ -249,6 +269,15 @@ def check_make(words: list[str]) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
     for variable in variables:
         assert f"$({variable.split('=')[0]})" in MAKEFILE, variable
+
+
+def test_every_target_can_be_made() -> None:
+    """With the rules for all that it needs, which `make -n` looks for without running them."""
+    targets = " ".join(re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)).split()
+    assert len(targets) >= 20
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_makefile_starts_real_modules() -> None:
