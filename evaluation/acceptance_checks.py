@@ -14,8 +14,8 @@ from evaluation.long_recordings import Recording
 from evaluation.resegmentation import resegment
 from evaluation.run import BOTH
 from speech_translation.manifest import Sample
+from speech_translation.session import RETRY_FLAGS
 from speech_translation.text import wrong_script
-from speech_translation.translate import RETRY_FLAGS
 from speech_translation.types import (
     Direction,
     Flag,

@@ -51,7 +51,8 @@ from speech_translation.segments import (
     find_segments,
     padded,
 )
-from speech_translation.translate import Session, batches
+from speech_translation.session import Session
+from speech_translation.translate import batches
 from speech_translation.types import SAMPLE_RATE, Direction, Seconds, Segment, Span, Translation
 
 KEPT = Path("out/segmentation")

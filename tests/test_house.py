@@ -31,7 +31,7 @@ STOREYS = [
         *("levels", "detector", "segments", "atoms", "layout", "bilingual", "readings", "words"),
     },
     {"engine", "captions", "cues", "manifest", "hub_sets", "transcripts", "video", "enclosed"},
-    {"translate", "other_direction"},
+    {"session", "translate", "other_direction"},
     {"live", "bulk", "journal", "results"},
     {"console", "arguments"},
     {"cli", "__init__"},

@@ -32,7 +32,8 @@ from speech_translation.engine.prompt import token_budget
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import SENTENCE, Policy, Utterance, find_segments
-from speech_translation.translate import Memory, Session, batches
+from speech_translation.session import Memory, Session
+from speech_translation.translate import batches
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Seconds, Segment, Span
 from web.quota import WORKER, explained
 from web.refusals import Refusal, log_place

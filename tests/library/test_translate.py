@@ -16,7 +16,8 @@ from speech_translation.engine import Request, load_engine
 from speech_translation.errors import AudioError
 from speech_translation.live import LiveTranslator
 from speech_translation.segments import find_segments
-from speech_translation.translate import Memory, Session, batches, iter_translate, translate
+from speech_translation.session import Memory, Session
+from speech_translation.translate import batches, iter_translate, translate
 from speech_translation.types import Direction, Flag, Hypothesis, Segment, Span
 
 SURE = Hypothesis("駅です。", Direction.EN_JA, tokens=4, mean_logprob=-0.01)

@@ -17,7 +17,7 @@ from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.errors import ModelError
 from speech_translation.segments import SENTENCE, Utterance
-from speech_translation.translate import Memory
+from speech_translation.session import Memory
 from speech_translation.types import Direction, Span
 from web import zerogpu
 from web.live import LiveSessions

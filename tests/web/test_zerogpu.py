@@ -20,7 +20,7 @@ from clips import EXAMPLES, clip, reference, two_languages
 
 from speech_translation.engine import Engine, load_engine
 from speech_translation.segments import POLICIES, Utterance
-from speech_translation.translate import Memory
+from speech_translation.session import Memory
 from speech_translation.types import (
     SAMPLE_RATE,
     Direction,
