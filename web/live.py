@@ -34,7 +34,7 @@ from speech_translation.live import LiveTranslator
 from speech_translation.types import Direction, Language, Segment, Show
 from web.html import live_captions, part, scripts
 from web.refusals import Refusal, error_response, refusal
-from web.texts import interface_language
+from web.texts import interface_language, words
 from web.transcriber import Transcriber
 
 IDLE_SECONDS = 120.0
@@ -42,8 +42,6 @@ CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
 RATES = range(8_000, 192_001)
 FINISHED_KEPT = 100
 """Of the finished talks, how many can be downloaded while nobody has forgotten them."""
-
-_OVER = "this talk is over"
 
 
 class Session:
@@ -196,7 +194,7 @@ class LiveSessions:
     async def _chunk(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
         if session is None:
-            return _error(404, _OVER)
+            return _over(request)
         session.used = time.monotonic()  # its chunk may take long to arrive
         query = request.query_params
         try:
@@ -216,12 +214,12 @@ class LiveSessions:
         try:
             taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
         except SpeechTranslationError:
-            return error_response(refusal(language, "broken"))
+            return error_response(refusal(language, "live_failed"))
         answer = session.captions(known, language)
         if taken:
             return JSONResponse(answer)
         missing = f"a chunk before this one is missing: send chunk {session.next_chunk}"
-        return JSONResponse({"error": missing, **answer}, 409)
+        return JSONResponse({"error": missing, "words": words("live_gap"), **answer}, 409)
 
     async def _close(self, request: Request) -> Response:
         """Forget a talk, and those that it went on after: their audience sees nothing any more."""
@@ -247,7 +245,7 @@ class LiveSessions:
     async def _watched(self, request: Request) -> Response:
         session = self._shown(request)
         if session is None:
-            return _error(404, _OVER)
+            return _over(request)
         known = request.query_params.get("known", "0")
         return JSONResponse(session.watched(int(known) if known.isdecimal() else 0))
 
@@ -262,7 +260,7 @@ class LiveSessions:
         except ValueError as error:
             return _error(400, str(error))
         if session is None:
-            return _error(404, _OVER)
+            return _over(request)
         session.used = time.monotonic()
         # Of an hour of talk it takes half a second, in which nobody else would be answered.
         text = await asyncio.to_thread(render, session.translator.translation(), format, show)
@@ -278,6 +276,11 @@ class LiveSessions:
         finished = [n for n, s in self._sessions.items() if s.finished]
         for name in {*idle, *finished[:-FINISHED_KEPT]}:
             del self._sessions[name]
+
+
+def _over(request: Request) -> Response:
+    language = interface_language(request.headers.get("accept-language"))
+    return error_response(refusal(language, "watch_over"))
 
 
 def _error(code: int, reason: str) -> Response:

@@ -1,12 +1,13 @@
 """Live captions on the page: nothing is lost, others may read along, two people may talk."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browsing import Open, assert_accessible, clear_captions, photograph, until
 from clips import reference
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +130,79 @@ def test_a_talk_that_the_server_has_forgotten_goes_on(visit: Open) -> None:
     live.click("#live-audio")
     expect(live.locator("#live-audio")).to_have_text("Go on speaking")
     assert captions(live).startswith(first)
+
+
+CHUNK = re.compile(r"/live/[^/]+\?seq=")
+
+
+def test_what_a_proxy_does_not_let_through_is_sent_again(visit: Open) -> None:
+    live = visit(path="#live", expected="50[02]|409")
+    answers = iter([500, 502, 502, 502, 502])  # none of them is the server's own
+
+    def lose(route: Route) -> None:
+        status = next(answers, None) if "seq=1&" in route.request.url else None
+        if status:
+            route.fulfill(status=status, body="Bad gateway")
+        else:
+            route.continue_()
+
+    live.route(CHUNK, lose)
+    live.click("#live-audio")
+    expect(live.locator("#live-note")).to_contain_text("The connection is gone")
+    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
+    expect(live.locator("#live-note")).to_contain_text("still changing")
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    assert captions(live) == reference("en_two_sentences")
+
+
+def test_a_talk_goes_on_after_a_chunk_that_never_came_and_says_what_is_missing(
+    visit: Open,
+) -> None:
+    live = visit(path="#live", expected="409")
+
+    def mislay(route: Route) -> None:  # the page takes chunk 0 for delivered
+        if "seq=0&" in route.request.url:
+            empty = {"from": 0, "segments": [], "settled": "", "tentative": "", "next": 1}
+            route.fulfill(status=200, json=empty)
+        else:
+            route.continue_()
+
+    live.route(CHUNK, mislay, times=1)
+    live.click("#live-audio")
+    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
+    live.click("[data-language=ja]")
+    expect(live.locator("#live-note")).to_contain_text("字幕から抜けています")
+    live.click("[data-language=en]")
+    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    assert captions(live).endswith(reference("en_two_sentences").split("。")[1] + "。")
+    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
+
+
+LAST_WORDS_COME_LATE = """
+    const fetched = window.fetch;
+    window.fetch = async (...asked) => {
+        if (String(asked[0]).includes("last=1")) await new Promise((go) => setTimeout(go, 1500));
+        return fetched(...asked);
+    };
+"""
+
+
+def test_who_goes_on_at_once_loses_none_of_the_last_words(visit: Open) -> None:
+    live = visit(path="#live", script=LAST_WORDS_COME_LATE)
+    live.click("#live-audio")
+    expect(live.locator("#live-fixed p")).to_have_count(1)
+    expect(live.locator("#live-line .settled")).not_to_have_text("")
+    for words in ("Go on speaking", "Stop"):
+        live.click("#live-audio")
+        expect(live.locator("#live-audio")).to_have_text(words)
+    both = captions(live)
+    assert live.locator("#live-fixed p").count() == SENTENCES
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    assert captions(live).startswith(both)
 
 
 def test_the_sound_of_a_tab_is_captioned_too(visit: Open) -> None:

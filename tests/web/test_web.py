@@ -42,7 +42,7 @@ from web.server import main
 from web.service import Service
 from web.settings import Settings
 from web.streaming import stream
-from web.texts import clock, interface_language, say, texts, words
+from web.texts import clock, interface_language, texts, words
 from web.uploads import Expired, NotUploaded, upload
 
 
@@ -215,7 +215,7 @@ def test_a_program_that_sends_a_failed_chunk_again_loses_nothing() -> None:
 
     failed, again, last, captions = asyncio.run(send())
     assert [reply.status_code for reply in (failed, again, last)] == [500, 200, 200]
-    assert failed.json()["error"] == say(Language.ENGLISH, "broken")
+    assert failed.json()["words"] == words("live_failed")  # not that something is lost
     assert captions.text.strip() == "駅です。"
 
 
@@ -357,8 +357,9 @@ def test_what_is_wrong_with_a_request_is_said() -> None:
     assert (early.status_code, other.status_code, gone.status_code) == (409, 404, 404)
     assert early.json()["error"] == "a chunk before this one is missing: send chunk 0"
     assert early.json()["next"] == 0
+    assert early.json()["words"] == words("live_gap")
     assert other.json()["error"] == "there is no format doc: choose from txt, srt, vtt, tsv, json"
-    assert gone.json()["error"] == "this talk is over"
+    assert gone.json()["words"] == words("watch_over")
 
 
 def test_a_chunk_under_way_is_awaited_at_the_end_and_new_talks_are_refused() -> None:

@@ -69,15 +69,17 @@ async function start() {
   let capture = null;
   const source = document.querySelector("[name=live-source]:checked").value;
   try {
+    await talk?.sending; // the last words of the talk before come before the first of this one
+    if (own.over) return;
     stream = await openSource(source);
     if (own.over) return;
     const options = { direction: document.querySelector("[name=live-direction]:checked").value, terms: find("live-terms").value,
       ...(find("live-transcript").checked ? { transcript: 1 } : {}) };
     const fresh = new Talk(options, { captions: hear, note: (words) => { note = words; show(); }, opened });
-    fresh.after = talk?.id;
     capture = await Capture.of(stream, (samples) => listen(fresh, samples));
     fresh.rate = capture.rate;
     if (own.over) return;
+    fresh.after = talk?.id;
     await fresh.open();
     if (own.over) return fresh.leave();
     begin(fresh, capture);
@@ -156,8 +158,8 @@ async function stop() {
 async function clear() {
   if (!await ask("lose_captions", "live_clear")) return;
   if (opening) opening.over = true;
+  talk?.leave(); // first: what is still to be sent is not waited for
   if (running()) await stop();
-  talk?.leave();
   talk = null;
   [segments, before, offset, line, note] = [[], 0, 0, NOTHING, ""];
   localStorage.removeItem(KEPT);

@@ -5,12 +5,13 @@ import { Problem } from "./words.js";
 
 const SEND_EVERY = 500; // milliseconds
 const LONGEST = 2_000_000; // samples in one request
-const TRIES = 3; // for the end of a talk, while the model fails
+const TRIES = 3; // for a chunk that is refused, and for the end of a talk while the model fails
 
 /** A talk. `hears.captions(answer)`, `hears.note(key or words in both languages)` and `hears.opened(talk)` are called. */
 export class Talk {
   constructor(options, hears) {
-    Object.assign(this, { options, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, samples: 0 });
+    Object.assign(this, { options, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, samples: 0,
+      growing: "", gap: false });
   }
 
   /** Open a talk on the server; throws a Problem. It goes on after one before it. */
@@ -19,7 +20,8 @@ export class Talk {
     if (this.id || this.after) query.set("after", this.id ?? this.after);
     const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
     const words = await reply?.json().catch(() => ({}));
-    if (!reply?.ok) throw new Problem("broken", {}, words?.words);
+    if (!reply?.ok) throw new Problem("live_no_server", {}, words?.words);
+    this.gap ||= Boolean(this.growing); // another server process knows nothing of the line under way
     Object.assign(this, { id: words.id, watch: words.watch, seq: 0, known: 0 });
     this.hears.opened(this);
   }
@@ -55,18 +57,26 @@ export class Talk {
       if (reply?.ok) {
         this.seq += 1;
         this.known = answer.from + answer.segments.length;
+        this.growing = (answer.settled + answer.tentative).trim();
         this.hears.captions(answer);
-        this.hears.note("");
+        this.hears.note(this.gap ? "live_gap" : "");
         return;
       }
-      this.hears.note(reply ? answer.words ?? "broken" : "live_lost");
-      if (reply?.status === 404 && !last) { // the server was restarted: the talk goes on in a new one
-        await this.open().catch(() => {});
-      } else if (reply?.status === 500) {
-        // The server has what was said, and translates it with the next chunk.
-        if (!last) { this.seq += 1; return; }
-        if (++failures >= TRIES) return;
-      } else if (reply && ++failures >= TRIES) return;
+      const { status } = reply ?? {};
+      if (status === 404) { // the server was restarted: the talk goes on in a new one
+        this.hears.note("live_lost");
+        await this.open().catch((problem) => this.hears.note(problem.said));
+      } else this.hears.note(answer.words ?? "live_lost");
+      if (status === 409) { // a chunk before this one never came, and is here no more
+        this.seq = answer.next;
+        this.gap = true;
+      } else if ((status < 500 && status !== 404) || (last && status === 500)) {
+        // Above 500 a proxy answers while the server is away. After 500 the server has what was said.
+        if (++failures >= TRIES) {
+          this.gap = true;
+          return this.hears.note("live_gap");
+        }
+      }
       await pause(2 * SEND_EVERY);
     }
   }
