@@ -45,7 +45,7 @@ def program_endpoints(service: Service) -> None:
         """Translate English speech to Japanese text, or Japanese speech to English text.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours; not a link.
+            audio: A recording (up to two hours): upload, its address or a data: URL; no other link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).
 
@@ -72,7 +72,7 @@ def program_endpoints(service: Service) -> None:
         segments until then, and "missing" says why there are no more.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours; not a link.
+            audio: A recording (up to two hours): upload, its address or a data: URL; no other link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             context: Names and terms that may occur, separated by commas (experimental).
             segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).
@@ -111,7 +111,7 @@ def program_endpoints(service: Service) -> None:
         """Translate speech between English and Japanese into a subtitle file.
 
         Args:
-            audio: The recording, an audio or video file of up to two hours; not a link.
+            audio: A recording (up to two hours): upload, its address or a data: URL; no other link.
             direction: en2ja (English speech), ja2en (Japanese speech), or auto (the model tells).
             format: txt, srt, vtt, tsv or json; mkv or mp4 for the video itself with captions in it.
             segments: sentence (one or a few as one), pause (cut at each of 0.5 s), or whole (30 s).

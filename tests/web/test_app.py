@@ -279,7 +279,7 @@ def test_mcp_tools_are_described_and_work(space: str) -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
-    async def talk() -> tuple[list[Any], Any]:
+    async def talk() -> tuple[list[Any], list[Any]]:
         async with (
             streamablehttp_client(space + "gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
@@ -288,18 +288,22 @@ def test_mcp_tools_are_described_and_work(space: str) -> None:
             tools = (await session.list_tools()).tools
             name = next(tool.name for tool in tools if tool.name.endswith("translate"))
             sound = base64.b64encode((EXAMPLES / "ja_1.flac").read_bytes()).decode()
-            arguments = {"audio": f"data:audio/flac;base64,{sound}", "direction": "ja2en"}
-            answer = await session.call_tool(name, arguments)
-            return tools, answer
+            links = f"data:audio/flac;base64,{sound}", f"{space}gradio_api/file={uploaded}"
+            arguments = ({"audio": link, "direction": "ja2en"} for link in links)
+            return tools, [await session.call_tool(name, one) for one in arguments]
 
-    tools, answer = asyncio.run(talk())
+    with (EXAMPLES / "ja_1.flac").open("rb") as file:
+        (uploaded,) = httpx.post(f"{space}gradio_api/upload", files={"files": file}).json()
+    tools, answers = asyncio.run(talk())
     assert len(tools) == 3
     for tool in tools:
         assert "English" in tool.description
         assert "Japanese" in tool.description
         assert ",," not in tool.description  # Gradio joins the lines of a docstring with commas
-        assert tool.inputSchema["properties"]["direction"]["description"].startswith("en2ja")
-    assert answer.content[0].text == reference("ja_1")
+        properties = tool.inputSchema["properties"]
+        assert properties["direction"]["description"].startswith("en2ja")
+        assert "no other link" in properties["audio"]["description"]
+    assert [answer.content[0].text for answer in answers] == [reference("ja_1")] * 2
 
 
 def post(space: str, talk: str, body: bytes, **query: object) -> httpx.Response:
