@@ -124,7 +124,7 @@ def benchmark(chart: str, narrow: str, published: dict[str, Any]) -> str:
         f"{pictures}</div>"
         '<div class="scroll" tabindex="0" role="region" data-label="system"><table>'
         '<thead><tr><th data-text="system"></th>'
-        '<th data-text="parameters"></th><th>EN→JA</th><th>JA→EN</th>'
+        '<th data-text="parameters"></th><th>EN → JA</th><th>JA → EN</th>'
         f'<th data-text="speed"></th></tr></thead><tbody>{rows}</tbody></table></div>'
         '<p data-text="reproduce"></p><pre><code>make benchmark-fleurs</code></pre>'
         '<details><summary data-text="provenance"></summary>'

@@ -35,6 +35,7 @@ from recordings import RATE, encoded, film
 
 import web.line
 from speech_translation.audio import load_audio
+from speech_translation.engine import Request
 from speech_translation.engine.local import LocalEngine
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
@@ -90,7 +91,7 @@ def test_each_part_says_its_direction_where_both_languages_are_spoken(
     card = upload(page, path)
     expect(card).to_have_attribute("data-state", "done")
     assert all(reference(name) in text(card) for name in TWO_LANGUAGES)
-    assert card.locator(".way").all_inner_texts() == ["EN→日", "日→EN"] * 2
+    assert card.locator(".way").all_inner_texts() == ["English → 日本語", "日本語 → English"] * 2
     languages = card.locator(".words").evaluate_all("lines => lines.map(x => x.lang)")
     assert languages == ["ja", "en"] * 2
     expect(card.locator(".taken")).to_have_text("English ↔ 日本語")
@@ -240,6 +241,7 @@ def test_stop_keeps_what_was_finished_says_so_and_frees_the_model(visit: Open, l
     card.get_by_text("Details").click()
     with page.expect_download() as download:
         card.locator("[data-format=json]").click()
+    assert download.value.suggested_filename == "long.partial.json"
     data = json.loads(Path(download.value.path()).read_text("utf-8"))
     (remark,) = data["remarks"]
     assert remark["kind"] == "untranslated"
@@ -247,6 +249,10 @@ def test_stop_keeps_what_was_finished_says_so_and_frees_the_model(visit: Open, l
     # No speed is claimed for what was not translated.
     assert data["rtfx"] == pytest.approx(remark["start"] / data["compute_seconds"], rel=0.01)
     expect(card.locator(".figures")).to_contain_text(f"{remark['start']:.1f} s of audio")
+    for format in ("srt", "vtt", "txt", "tsv"):  # which have no place for it but their name
+        with page.expect_download() as download:
+            card.locator(f"[data-format={format}]").click()
+        assert download.value.suggested_filename == f"long.partial.{format}"
     photograph(page, "partial")
     expect_text(translate(page, "ja_1"), reference("ja_1"))
 
@@ -443,6 +449,11 @@ def test_a_line_plays_and_pauses_the_one_sound_of_the_page(visit: Open, tmp_path
     line.locator(".time").click()
     until(lambda: sounds.evaluate_all(playing) == 0)
     expect(line).not_to_have_class(re.compile("playing"))
+    line.locator(".time").click()
+    until(lambda: sounds.evaluate_all(playing) == 1)
+    sound = card.locator("audio").element_handle()
+    card.locator(".remove").click()  # what is taken off the page is not heard any more
+    until(lambda: bool(sound.evaluate("x => x.paused")))
 
 
 def test_a_file_that_is_no_sound_gets_a_sentence_for_its_reader(
@@ -456,6 +467,7 @@ def test_a_file_that_is_no_sound_gets_a_sentence_for_its_reader(
     message = card.locator(".message").inner_text()
     assert "notes.wav から音声を読み取れません" in message
     assert not re.search("holds no sound|Export", message)
+    expect(page.locator(".toast-body")).to_have_count(0)  # Gradio's, whose titles are English
     expect(card.locator(".again")).to_have_count(0)  # it would be refused again
     page.click("[data-language=en]")  # what is shown already follows, after a reload too
     expect(card.locator(".message")).to_contain_text("notes.wav holds no sound")
@@ -493,6 +505,28 @@ def test_what_is_too_long_is_said_without_the_name_of_a_parameter(
     assert "形式" not in japanese.inner_text()
 
 
+def test_a_recording_that_does_not_reach_the_server_is_sent_again_with_one_click(
+    visit: Open,
+) -> None:
+    page = visit(expected="ERR_INTERNET_DISCONNECTED")
+    page.context.set_offline(True)
+    card = upload(page, EXAMPLES / "en_1.flac")
+    expect(card.locator(".message")).to_contain_text("did not reach the server")
+    page.context.set_offline(False)
+    card.get_by_role("button", name="Try again").click()
+    expect_text(card, reference("en_1"))
+    expect(card.locator(".message")).to_be_hidden()
+
+
+def test_a_long_text_has_a_line_for_each_segment(visit: Open) -> None:
+    card = translate(page := visit(), "en_long")
+    lines = card.locator(".words").all_text_contents()
+    assert len(lines) > 1
+    with page.expect_download() as download:
+        card.locator("[data-format=txt]").click()
+    assert Path(download.value.path()).read_text("utf-8").splitlines() == lines
+
+
 def test_silence_is_said_in_words_without_figures(visit: Open, tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     soundfile.write(path, np.zeros(80_000, np.int16), 16_000)
@@ -507,9 +541,13 @@ def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
 ) -> None:
     evil = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script><style>'
     hypothesis = Hypothesis(evil, Direction.EN_JA, 5, -0.1)
-    monkeypatch.setattr(
-        LocalEngine, "generate", lambda _, request: [hypothesis] * len(request.batch)
-    )
+    terms = set[str]()
+
+    def generate(_: LocalEngine, request: Request) -> list[Hypothesis]:
+        terms.add(request.context)
+        return [hypothesis] * len(request.batch)
+
+    monkeypatch.setattr(LocalEngine, "generate", generate)
     name = '<img src=x onerror="window.attacked=1"><b>'
     recording, notes = tmp_path / f"{name}.flac", tmp_path / f"{name}.wav"
     recording.write_bytes((EXAMPLES / "en_1.flac").read_bytes())
@@ -519,6 +557,7 @@ def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
     page.fill("#terms", evil)
     card = upload(page, recording)
     expect(card.locator(".words")).to_have_text(evil)
+    assert terms == {evil}  # the model gets what was written under names and terms
     photograph(page, "hostile")
     expect(upload(page, notes).locator(".message")).to_contain_text("holds no sound")
     page.get_by_role("tab", name="Live").click()

@@ -77,9 +77,11 @@ def test_captions_grow_settle_and_can_be_taken_along(live: Page) -> None:
 
 def test_the_direction_can_be_chosen(live: Page) -> None:
     live.locator("#panel-live").get_by_label("日本語 → English").check()
+    live.click("#panel-live .terms summary")
+    live.fill("#live-terms", "Kyoto")
     with live.expect_request("**/live?*") as asked:
         live.click("#live-audio")
-    assert "direction=ja2en" in asked.value.url
+    assert "direction=ja2en&terms=Kyoto" in asked.value.url
     expect(live.locator("#live-audio")).to_have_text("Stop")
     live.click("#live-audio")
     expect(live.locator("#live-audio")).not_to_have_text("Stop")
@@ -258,6 +260,18 @@ def test_two_people_read_their_own_halves_in_large_letters(live: Page) -> None:
     live.get_by_role("button", name="Full screen").click()
     until(lambda: live.evaluate("document.fullscreenElement?.id") == "live-stage")
     live.evaluate("document.exitFullscreen()")
+
+
+def test_captions_are_read_aloud_in_their_language(visit: Open) -> None:
+    script = (
+        "window.said = []; Object.defineProperty(window, 'speechSynthesis', { value: {"
+        " speaking: false, cancel() {}, speak(x) { said.push([x.text, x.lang]); } } });"
+    )
+    page = visit(path="#live", script=script)
+    page.get_by_role("button", name="Read captions aloud").click()
+    talk(page)
+    spoken = page.locator("#live-fixed p .text").all_inner_texts()
+    assert page.evaluate("said") == [[words, "ja-JP"] for words in spoken]
 
 
 def test_a_double_click_leaves_no_microphone_open(visit: Open) -> None:

@@ -48,7 +48,8 @@ function show() {
     if (find(id)) find(id).hidden = !known.transcript;
   }
   find("limits").textContent = say("limits", { megabytes: known.megabytes, length: length(known.seconds) });
-  find("model").textContent = known.description ? say("model_ready", { description: known.description }) : "";
+  find("model").hidden = !known.description;
+  find("model-description").textContent = known.description;
   dress(banner);
 }
 

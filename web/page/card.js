@@ -10,7 +10,6 @@ import { clock, dress, langOf, say, told } from "./words.js";
 const UP_FRONT = ["srt", "txt"];
 const FURTHER = ["vtt", "tsv", "json"];
 export const NAMES = { en2ja: "English → 日本語", ja2en: "日本語 → English" };
-const SHORT = { en2ja: "EN→日", ja2en: "日→EN" };
 const OVER = ["done", "partial", "refused"];
 
 export class Card {
@@ -151,7 +150,7 @@ export class Card {
       else source.textContent = segment.source_text ?? "";
       source.hidden = !segment.source_text;
       source.lang = words.lang === "en" ? "ja" : "en";
-      const notes = [...(mixed && SHORT[segment.direction] ? [["way", SHORT[segment.direction]]] : []),
+      const notes = [...(mixed && NAMES[segment.direction] ? [["way", NAMES[segment.direction]]] : []),
         ...(segment.flags ?? []).map((flag) => ["flag", say(flag)])];
       marks.replaceChildren(...notes.map(([className, text]) => make("span", { className }, text)));
     });

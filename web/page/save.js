@@ -14,7 +14,7 @@ export async function asText(data, format, more = "") {
 
 /** Give the visitor a result as a file. Throws a Problem. */
 export async function save(data, format) {
-  download(`${stem(data.name)}.${format}`, await asText(data, format));
+  download(`${stem(data)}.${format}`, await asText(data, format));
 }
 
 /** Give the visitor the own video back, with captions in it. Throws a Problem. */
@@ -23,7 +23,7 @@ export async function saveFilm(data) {
   for (let tries = 0; ; tries++) {
     data.upload ??= await upload(data).done;
     const reply = await ask(`film/${format}`, { ...body(data), upload: data.upload });
-    if (reply?.ok) return download(`${stem(data.name)}.captions.${format}`, await reply.blob());
+    if (reply?.ok) return download(`${stem(data)}.captions.${format}`, await reply.blob());
     if (reply?.status === 404 && data.blob && !tries) data.upload = null; // uploads are kept for an hour
     else if (reply?.status === 400 && format === "mp4") format = "mkv"; // it holds whatever there is
     else throw await problem(reply);
@@ -39,4 +39,5 @@ async function problem(reply) {
   return new Problem("no_file", {}, answer?.words);
 }
 
-const stem = (name) => name.replace(/\.[^.]{1,5}$/, "").slice(0, 100);
+/** The name of a file without its ending. Of subtitles nothing but the name can say that their end is missing. */
+const stem = ({ name, state }) => name.replace(/\.[^.]{1,5}$/, "").slice(0, 100) + (state === "partial" ? ".partial" : "");
