@@ -158,6 +158,16 @@ def test_what_a_proxy_does_not_let_through_is_sent_again(visit: Open) -> None:
     assert captions(live) == reference("en_two_sentences")
 
 
+def test_a_server_that_cannot_be_reached_is_said_before_anybody_speaks(visit: Open) -> None:
+    live = visit(path="#live", expected="ERR_INTERNET_DISCONNECTED")
+    live.context.set_offline(True)
+    live.click("#live-audio")
+    expect(live.locator("#live-note")).to_contain_text("The server does not answer")
+    live.click("[data-language=ja]")
+    expect(live.locator("#live-note")).to_contain_text("サーバーが応答しません")
+    expect(live.locator("#live-audio")).to_have_text("話し始める")
+
+
 def test_a_talk_goes_on_after_a_chunk_that_never_came_and_says_what_is_missing(
     visit: Open,
 ) -> None:

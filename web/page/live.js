@@ -84,7 +84,7 @@ async function start() {
     if (own.over) return fresh.leave();
     begin(fresh, capture);
   } catch (error) {
-    note = error instanceof DOMException ? reasonKey(error) : error.said ?? "broken";
+    note = error.said ?? reasonKey(error);
   } finally {
     if (!running() || talk.capture !== capture) {
       close(stream);
