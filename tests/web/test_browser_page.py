@@ -239,7 +239,7 @@ def test_a_phone_shows_the_microphone_first_and_needs_no_sideways_scrolling(
         assert_targets(page)
         assert_accessible(page)
         photograph(page, f"phone_{width}_{scheme}_{tab}")
-    parameters = "パラメータ数" if locale == "ja-JP" else "Parameters"
+    parameters = "パラメータ数" if locale == "ja-JP" else "Params"
     expect(page.get_by_role("columnheader", name=parameters)).to_be_visible()
 
 
@@ -362,10 +362,10 @@ def seconds_to_button(browser: Browser, url: str, ready: str) -> float:
 
 
 FIRST_TEXT = """
-    () => new Promise((resolve) => {
+    (number) => new Promise((resolve) => {
         const begun = performance.now();
-        const seen = () => [...document.querySelectorAll("#cards .card:first-child .words")]
-            .some((x) => x.textContent);
+        const words = `#cards .card:nth-last-child(${number}) .words`;
+        const seen = () => [...document.querySelectorAll(words)].some((x) => x.textContent);
         new MutationObserver((_, observer) => {
             if (!seen()) return;
             observer.disconnect();
@@ -383,11 +383,11 @@ def test_the_first_text_of_a_short_clip_is_there_within_a_second(visit: Open) ->
     expect(page.locator("#examples button")).to_have_count(4)
     seconds = []
     for number in range(1, 6):
-        seconds.append(page.evaluate(FIRST_TEXT))
+        seconds.append(page.evaluate(FIRST_TEXT, number))
         expect(cards(page)).to_have_count(number)
         expect(cards(page).first).to_have_attribute("data-state", "done")
     print(f"first text: {', '.join(f'{x:.2f}' for x in seconds)} s")
-    assert min(seconds) < 1.0  # others may use this machine
+    assert statistics.median(seconds) < 1.0
 
 
 def test_the_page_is_there_as_soon_as_gradio_can(browser: Browser, space: str) -> None:
