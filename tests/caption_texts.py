@@ -2,10 +2,7 @@
 
 import unicodedata
 
-from hypothesis import settings
 from hypothesis import strategies as st
-
-unhurried = settings(deadline=None, database=None)  # a busy machine is no fault
 
 words = st.sampled_from(
     [

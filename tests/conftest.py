@@ -8,11 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from hypothesis import HealthCheck, settings
 
 from speech_translation.audio import load_audio
 from speech_translation.process import own_process
 
 own_process()  # as the programs do: FFmpeg is bounded, and threads leave each other alone
+
+# A busy machine is no fault. httpx, and gradio_client through it, would give up after 5 s.
+settings.register_profile(
+    "unhurried", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
+for step in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, step, 60.0)
 
 SPEECH = os.environ.get("SPEECH_HUMAN", "")
 

@@ -1,6 +1,8 @@
 """How much memory a part of a test takes, whatever the process has taken before."""
 
-from collections.abc import Iterator
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +27,25 @@ def growth() -> Iterator[Growth]:
         yield found
     finally:
         found.peak = _highest() - before
+
+
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Gives a function: how many bytes are held of those that Python and numpy took in the block.
+
+    For what is kept and must not be. The resident size also has what allocators keep for later,
+    which comes and goes by a dozen megabytes.
+    """
+
+    def held() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        yield held
+    finally:
+        tracemalloc.stop()
 
 
 def _highest() -> int:

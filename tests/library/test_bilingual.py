@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pysubs2
 import pytest
-from caption_texts import texts, unhurried, width
+from caption_texts import texts, width
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,7 +159,6 @@ def shows_all(parts: list[str], text: str) -> bool:
     return not rest
 
 
-@unhurried
 @given(texts, texts, st.floats(0.1, 40.0), st.sampled_from([EN_JA, JA_EN]))
 def test_any_two_texts_have_cues_of_one_line_each(
     text: str, source: str, seconds: float, direction: Direction

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pysubs2
 import pytest
-from caption_texts import texts, unhurried, width
+from caption_texts import texts, width
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -232,7 +232,6 @@ def squeezed(text: str) -> str:
     )
 
 
-@unhurried
 @given(translations)
 def test_no_text_is_lost_doubled_or_changed_by_a_player(given: Translation) -> None:
     # pysubs2 takes a number on the very last line for the next cue's.
@@ -246,7 +245,6 @@ def test_no_text_is_lost_doubled_or_changed_by_a_player(given: Translation) -> N
     assert squeezed("".join(visible_srt(render(given, "srt")))) == plain.translate(fullwidth)
 
 
-@unhurried
 @given(translations)
 def test_srt_times_survive_pysubs2(given: Translation) -> None:
     events = pysubs2.SSAFile.from_string(render(given, "srt"), format_="srt")
@@ -255,7 +253,6 @@ def test_srt_times_survive_pysubs2(given: Translation) -> None:
     ]
 
 
-@unhurried
 @given(translations)
 def test_tsv_and_json_can_be_read_back(given: Translation) -> None:
     rows = render(given, "tsv").removesuffix("\n").split("\n")[1:]
@@ -265,7 +262,6 @@ def test_tsv_and_json_can_be_read_back(given: Translation) -> None:
     assert [part["text"] for part in data["segments"]] == [part.text for part in given.segments]
 
 
-@unhurried
 @given(translations)
 def test_both_subtitle_formats_round_trip_through_pysubs2(given: Translation) -> None:
     for format in ("srt", "vtt"):
@@ -275,7 +271,6 @@ def test_both_subtitle_formats_round_trip_through_pysubs2(given: Translation) ->
         assert [(e.start, e.end) for e in again] == [(e.start, e.end) for e in read]
 
 
-@unhurried
 @given(translations)
 def test_joining_keeps_every_text_and_its_order(given: Translation) -> None:
     rest, before = given.text, None

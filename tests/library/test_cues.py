@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from caption_texts import texts, unhurried, width, words
+from caption_texts import texts, width, words
 from clips import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -376,7 +376,6 @@ def without_regions(translation: Translation) -> Translation:
     return replace(translation, segments=segments)
 
 
-@unhurried
 @given(spoken())
 def test_no_cue_lies_over_a_long_pause(given: Translation) -> None:
     regions = [region for segment in given.segments for region in segment.regions]
@@ -388,7 +387,6 @@ def test_no_cue_lies_over_a_long_pause(given: Translation) -> None:
                 assert min(cue.end_ms, end) - max(cue.start_ms, begin) <= 1
 
 
-@unhurried
 @given(spoken())
 def test_all_text_is_shown_in_order(given: Translation) -> None:
     seen = [squeezed(segment.text) for segment in given.segments]
@@ -396,7 +394,6 @@ def test_all_text_is_shown_in_order(given: Translation) -> None:
     assert squeezed("".join(cue.text for cue in cues(given))) == shown
 
 
-@unhurried
 @given(st.one_of(spoken(), spoken().map(without_regions)))
 def test_cues_keep_the_rules(given: Translation) -> None:
     before = 0
@@ -410,7 +407,6 @@ def test_cues_keep_the_rules(given: Translation) -> None:
             assert width(line) <= 42
 
 
-@unhurried
 @given(
     st.lists(words, max_size=60).map("".join),
     st.floats(0.1, 30, allow_subnormal=False),

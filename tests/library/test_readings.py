@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from caption_texts import texts, unhurried
+from caption_texts import texts
 from clips import EXAMPLES
 from hypothesis import given
 
@@ -64,7 +64,6 @@ def test_latin_letters_are_hepburns(text: str, letters: str) -> None:
     assert romaji(text) == letters
 
 
-@unhurried
 @given(texts)
 def test_pieces_put_together_are_the_text(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()

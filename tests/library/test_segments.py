@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from clips import PEOPLE, ROOT, clip, without_pauses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import traced
 
 from speech_translation import detector
 from speech_translation.audio import load_audio
@@ -313,7 +313,7 @@ def test_a_stream_that_begins_with_a_quiet_room_loses_nothing(clips: Clips) -> N
 
 
 @given(sizes=st.lists(st.integers(300, 3 * RATE), min_size=1))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_a_stream_cuts_alike_however_it_is_fed(sizes: list[int]) -> None:
     speech = np.concatenate([without_pauses(load_audio(path)) for path in PEOPLE])
     speech = np.concatenate([silence(1), speech[: 8 * RATE], silence(1)])
@@ -441,12 +441,10 @@ def test_a_stream_keeps_only_the_utterance_under_way(clips: Clips) -> None:
     stream.push(sound[2 * RATE :])
     stream.push(silence(4))
     assert stream.current is None
-    tracemalloc.start()
-    for _ in range(5):
-        streamed_into(stream, np.concatenate([sound, silence(4)]), itertools.repeat(RATE // 2))
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert kept < sound.nbytes / 2
+    with traced() as held:
+        for _ in range(5):
+            streamed_into(stream, np.concatenate([sound, silence(4)]), itertools.repeat(RATE // 2))
+        assert held() < sound.nbytes / 2
 
 
 def test_threads_share_one_detector_and_not_its_state(
@@ -481,7 +479,7 @@ def test_the_detector_is_the_documented_file() -> None:
     st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0]), st.integers(1, 900)), max_size=12),
     st.sampled_from([*POLICIES.values(), limited(1.0), limited(5.0)]),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_segments_cover_the_speech_in_order_and_none_is_too_long(
     stretches: list[tuple[float, int]], policy: Policy
 ) -> None:
