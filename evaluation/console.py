@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from speech_translation.errors import SpeechTranslationError, one_line
+from speech_translation.errors import SpeechTranslationError, one_line, without_password
 
 
 def count(text: str) -> int:
@@ -44,7 +44,7 @@ def status(program: Callable[[], object]) -> int:
 
 
 def shown_command(module: str, command: Sequence[str]) -> str:
-    """A command for the document, without folders of one machine."""
+    """A command for the document, without folders of one machine and without passwords."""
     kept, skip = list[str](), False
     for word in command:
         if skip:
@@ -52,5 +52,5 @@ def shown_command(module: str, command: Sequence[str]) -> str:
         elif word in ("--output", "--document", "--kept", "--chart", "--logs"):
             skip = True
         else:
-            kept.append("FOLDER" if word.startswith("/") else word)
+            kept.append("FOLDER" if word.startswith("/") else without_password(word))
     return shlex.join(["python", "-m", module, *kept])

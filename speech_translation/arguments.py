@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from speech_translation.audio import EXTENSIONS, MAX_SECONDS
 from speech_translation.bulk import LISTS, is_single
 from speech_translation.captions import FORMATS
 from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL
+from speech_translation.errors import without_password
 from speech_translation.journal import JOURNAL, STANDARD_INPUT
 from speech_translation.segments import POLICIES
 from speech_translation.transcripts import ADVISED, OFF, SAME, usual_transcriber
@@ -30,18 +31,29 @@ Offline, with the small embedded model: --model phrasebook
 """
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """One whose complaints, which quote what was written, show no password."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2."""
+        super().error(without_password(message))
+
+
+def positive(kind: type) -> Any:
+    """Reads a number of a `kind` that is above 0, for argparse."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
+def parser() -> Parser:
     """The options, with the published checkpoint as the default model."""
-
-    def positive(kind: type) -> Any:
-        def parse(text: str) -> Any:
-            value = kind(text)
-            if not value > 0:
-                raise argparse.ArgumentTypeError(f"{text} is not above 0")
-            return value
-
-        parse.__name__ = kind.__name__
-        return parse
 
     def name(text: str) -> str:
         if not text:
@@ -51,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     def folder(text: str) -> Path:
         return Path(name(text))
 
-    options = argparse.ArgumentParser(
+    options = Parser(
         description="Translate English speech to Japanese text and Japanese speech to English.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "audio",
         nargs="+",
         help=f"audio or video files; folders of them ({' '.join(sorted(EXTENSIONS))}); lists of "
-        f"them ({' '.join(sorted(LISTS))}), one path a line, relative to the list's folder; or - "
-        "for standard input",
+        f"them ({' '.join(sorted(LISTS))}), one path a line, relative to the list's folder, "
+        "and comments behind #; or - for standard input",
     )
     add(
         "--direction",

@@ -16,7 +16,13 @@ from typing import ParamSpec, TypeVar
 from speech_translation.audio import EXTENSIONS, find_recordings, is_stream
 from speech_translation.captions import write
 from speech_translation.engine.base import Cancelled
-from speech_translation.errors import AudioError, SpeechTranslationError, first_words, one_line
+from speech_translation.errors import (
+    AudioError,
+    SpeechTranslationError,
+    first_words,
+    one_line,
+    without_password,
+)
 from speech_translation.files import unwritable
 from speech_translation.journal import STANDARD_INPUT, Entry, Journal, Recording, RunSettings
 from speech_translation.results import Results
@@ -89,7 +95,7 @@ def find_sources(
         elif not argument:
             yield AudioError("The name of a recording is empty: check the paths.")
         elif _LINK.match(argument) and not os.path.exists(argument):
-            yield AudioError(f"{one_line(argument)} is a link: download the recording first.")
+            yield _link(argument)
         elif os.path.isdir(argument):  # which takes too long a name as none
             found = find_recordings(argument, Results(Path(argument)).holds)
             for item in sorted(found, key=_place) if in_order else found:
@@ -123,19 +129,26 @@ def _listed(path: Path) -> Iterator[Recording | AudioError]:
             return
         for line in _lines(path):
             if _LINK.match(line) and not os.path.exists(path.parent / line):
-                yield AudioError(f"{one_line(line)} is a link: download the recording first.")
+                yield _link(line)
             else:
                 yield _recording(path.parent / line, path.parent)
     except OSError as error:
         yield AudioError(f"The list {path} cannot be read ({error.strerror}).")
 
 
+def _link(address: str) -> AudioError:
+    shown = one_line(without_password(address))
+    return AudioError(f"{shown} is a link: download the recording first.")
+
+
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a list that are not empty."""
+    """The lines of a list that are neither empty nor comments, but for files that begin with #."""
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for line in lines:
-            if line.strip():
-                yield line.rstrip("\n")
+            name = line.rstrip("\n")
+            comment = name.lstrip().startswith("#") and not os.path.exists(path.parent / name)
+            if name.strip() and not comment:
+                yield name
 
 
 def _names_recording(folder: Path, line: str) -> bool:

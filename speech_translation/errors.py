@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import re
 
+# In an address; or at the beginning of one that lacks its http://, which no path of Windows is.
+_PASSWORD = re.compile(r"(?<=//)[^,\s]*@|(?<![^,\s'\"=])[^,\s'\"/@:]+:(?![/\\])[^,\s]*@")
+
 
 def first_words(error: BaseException) -> str:
     """What a library says, as part of a sentence of ours."""
@@ -26,8 +29,8 @@ def one_line(name: str) -> str:
 
 
 def without_password(addresses: str) -> str:
-    """An address, or several behind commas, without names and passwords, which may hold an @."""
-    return re.sub(r"//[^,\s]*@", "//", addresses)
+    """A text without the names and passwords of the addresses in it, which may hold an @."""
+    return _PASSWORD.sub("", addresses)
 
 
 class SpeechTranslationError(Exception):

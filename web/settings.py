@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from speech_translation.arguments import Parser
 from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
+from speech_translation.errors import without_password
 from speech_translation.transcripts import ADVISED
 from speech_translation.types import Direction
 
@@ -51,17 +53,19 @@ class Settings:
         return Direction.AUTO if known else Direction.EN_JA
 
 
-def parser(description: str = "") -> argparse.ArgumentParser:
+def parser(description: str = "") -> Parser:
     """The options. The environment gives the defaults: `--max-seconds` is SPEECH_MAX_SECONDS."""
-    options = argparse.ArgumentParser(prog="app.py", description=description)
+    options = Parser(prog="app.py", description=description)
 
     def add(name: str, default: Any, what: str, known: Sequence[str] = (), form: str = "") -> None:
         variable = "SPEECH_" + name.upper().replace("-", "_")
+        usual = os.environ.get(variable) or default
+        shown = without_password(str(usual)).replace("%", "%%")
         options.add_argument(
             f"--{name}",
             type=_reader(type(default), variable, known, form),
-            default=os.environ.get(variable) or default,
-            help=f"{what} (default: %(default)s; {variable})",
+            default=usual,
+            help=f"{what} (default: {shown}; {variable})",
         )
 
     add(

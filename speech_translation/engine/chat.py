@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from speech_translation.errors import EngineError, first_words
+from speech_translation.errors import EngineError, first_words, without_password
 from speech_translation.types import Seconds
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -45,11 +45,16 @@ class Chat:
 
     def __init__(self, url: str, model: str, *, timeout: Seconds = TIMEOUT) -> None:
         self.model = model
-        self._url = url.strip().rstrip("/") + "/chat/completions"
+        given = url.strip().rstrip("/") + "/chat/completions"
+        self._url = without_password(given)
+        try:
+            self._url, password = credentials(given)
+        except httpx.InvalidURL as error:
+            raise self._silent("it is no address") from error
         key = os.environ.get(KEY_VARIABLE, "").strip()
         headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
         limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits)
+        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, auth=password)
         self._structured = True  # until the server says that it does not know it
 
     def ask(
@@ -101,6 +106,18 @@ class Chat:
             f"{self.model} at {self._url} does not answer ({reason}): check the address, which "
             f"ends in /v1, the name of the model and {KEY_VARIABLE}."
         )
+
+
+def credentials(url: str) -> tuple[str, tuple[str, str] | None]:
+    """An address without its name and password, and these: httpx logs the addresses that it asks.
+
+    Raises httpx.InvalidURL.
+    """
+    address = httpx.URL(url)
+    if not address.userinfo:
+        return url, None
+    plain = address.copy_with(username=None, password=None)
+    return str(plain), (address.username, address.password)
 
 
 class _NotUnderstood(Exception):

@@ -37,6 +37,7 @@ import numpy as np
 import soundfile
 
 from speech_translation.engine.base import Request
+from speech_translation.engine.chat import credentials
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     flags_for,
@@ -415,6 +416,7 @@ def _server(url: str, headers: dict[str, str]) -> _Server:
     named = without_password(url)
     try:
         address = httpx.URL(url)
+        asked, password = credentials(url)
     except httpx.InvalidURL as error:
         raise EngineError(f"{named} is no address{_reason(error, url)}.") from None
     if address.scheme not in ("http", "https") or not address.host:
@@ -437,6 +439,7 @@ def _server(url: str, headers: dict[str, str]) -> _Server:
     try:
         client = httpx.Client(
             headers=headers,
+            auth=password,
             limits=httpx.Limits(max_keepalive_connections=0),
             verify=certificates,
             proxy=proxy or None,
@@ -447,7 +450,7 @@ def _server(url: str, headers: dict[str, str]) -> _Server:
             f"The proxy {shown} cannot be used for {named}{_reason(error, proxy)}: correct "
             f"{named_by}, or put the server's name into NO_PROXY."
         ) from None
-    return _Server(url, client, named, shown)
+    return _Server(asked, client, named, shown)
 
 
 def _reason(error: Exception, address: str) -> str:

@@ -14,6 +14,10 @@ def test_a_shown_command_names_no_folder_of_this_machine() -> None:
     assert shown_command("evaluation.segmentation", command) == (
         "python -m evaluation.segmentation --people FOLDER --system whisper-base"
     )
+    command = ["--translator-url", "http://me:se@cret@host/v1", "--translator", "x"]
+    assert shown_command("evaluation.run", command) == (
+        "python -m evaluation.run --translator-url http://host/v1 --translator x"
+    )
 
 
 def test_an_output_that_cannot_be_is_one_sentence(

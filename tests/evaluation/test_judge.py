@@ -1,4 +1,6 @@
+import base64
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -177,6 +179,26 @@ def by_text(body: dict[str, Any]) -> str:
     """A judge that likes what has a small number in it, more in its first pass."""
     number = int(translation(body).split()[-1])
     return scored(5 - number % 5, 5 - (number + body["seed"]) % 5)
+
+
+def test_a_judges_password_is_sent_and_not_shown(
+    tmp_path: Path,
+    two: list[Path],
+    serve: Callable[[Answer], Endpoint],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = serve(in_turn((404, "no")))
+    output = ["--output", str(tmp_path / "judged.json")]
+    for url in (server.url, "http://127.0.0.1:port/v1"):
+        secret = url.replace("//", "//me:se@cret@")
+        assert judge.main([*map(str, two), *by_model(secret), *output]) == 1
+        assert f"at {url}/chat/completions does not answer" in (said := capsys.readouterr().err)
+        assert "cret" not in said
+    assert server.keys[0] == f"Basic {base64.b64encode(b'me:se@cret').decode()}"
+    assert "127.0.0.1" in caplog.text
+    assert "cret" not in caplog.text
 
 
 def test_scores_have_intervals_over_sentences_and_p(

@@ -63,6 +63,27 @@ def test_recordings_have_the_names_that_they_were_given(
     assert outputs == ["a/2", "a b/3", "b/1", "b/1", "x", "stdin"]
 
 
+def test_a_list_has_comments_and_empty_lines(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "b #2.wav", tmp_path / "#3.wav")
+    names = tmp_path / "some.list"
+    names.write_text("# Monday\n\na.wav\n   \n\t# b.wav\nb #2.wav\n#gone.wav\n#3.wav\n")
+    found = [str(item.source) for item in find_sources([str(names)])]  # type: ignore[union-attr]
+    assert found == [str(tmp_path / name) for name in ("a.wav", "b #2.wav", "#3.wav")]
+    names.write_text("# a.wav\n\n")
+    (error,) = find_sources([str(names)])
+    assert str(error) == f"The list {names} names no recording: it has one path on each line."
+
+
+def test_a_link_is_named_without_its_password(tmp_path: Path) -> None:
+    names = tmp_path / "some.list"
+    names.write_text("a.wav\nhttps://me:se@cret@host/b.mp3\n")
+    for (*_, error), link in (
+        (find_sources([str(names)]), "https://host/b.mp3"),
+        (find_sources(["ftp://me:se@cret@host/c.mp3"]), "ftp://host/c.mp3"),
+    ):
+        assert str(error) == f"{link} is a link: download the recording first."
+
+
 def test_what_holds_no_recording_is_an_error_to_report(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     found = list(find_sources(["", str(tmp_path / "nothing")]))

@@ -79,6 +79,31 @@ def test_a_variable_that_cannot_be_is_named(
     assert variable in last
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("http://me:se%20@cret@host:8000/v1", "http://host:8000/v1"),
+        ("http://one/v1, http://me:cret@two/v1", "http://one/v1, http://two/v1"),
+        ("ftp://me:cret@host/v1", "ftp://host/v1"),
+        ("me:cret@host:8000/v1", "host:8000/v1"),  # without its http://
+    ],
+)
+def test_a_password_in_a_variable_is_not_shown(
+    value: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ENGINE_URL", "TRANSCRIPT"):
+        monkeypatch.setenv(f"SPEECH_{name}", value)
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit, match="0"):
+        parser().parse_args(["--help"])
+    said = capsys.readouterr().out
+    assert f"(default: {shown}; SPEECH_ENGINE_URL)" in said
+    with pytest.raises(SystemExit, match="2"):
+        read("--no-such-option", value, f"--direction={value}")
+    said += capsys.readouterr().err
+    assert "cret" not in said
+
+
 def test_devices_and_servers_are_taken_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
     for device in ("cuda:1", "mps", ""):
         monkeypatch.setenv("SPEECH_DEVICE", device)
