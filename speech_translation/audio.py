@@ -28,7 +28,7 @@ from speech_translation.decoding import (
 from speech_translation.endings import breaks_off
 from speech_translation.errors import AudioError, one_line
 from speech_translation.levels import Samples
-from speech_translation.parts import MOST_PARTS, Part, find_parts, window
+from speech_translation.parts import MOST_PARTS, Part, begins_recording, find_parts, window
 from speech_translation.timeline import Timeline
 from speech_translation.tracks import Wanted
 from speech_translation.types import Language, Remark, RemarkKind, Seconds
@@ -44,6 +44,10 @@ EXTENSIONS = frozenset(
     )
 )
 """What counts as a recording in a folder; a file that is named is decoded whatever its name."""
+
+_PIECE = 1 << 20  # bytes of a stream that are read at a time
+_HEAD = 16 << 20  # bytes by which it must be known to be a recording
+_LONGEST_STREAM = 4 << 30  # bytes, which are held in memory
 
 _LOGGER = logging.getLogger("speech_translation")
 _LOGGER.addHandler(logging.NullHandler())  # else warnings go to standard error unasked
@@ -100,7 +104,7 @@ def load_audio(
     averaged, without cancelling each other, and loudness is kept; floats that are louder than full
     scale make the whole recording softer, and single peaks over it are clipped. Memory is that of
     the result plus a constant, except that a source that cannot seek, like a pipe, is first read
-    whole.
+    whole (`read_stream`).
 
     Args:
         source: a path, the bytes of a file, or a binary file object, which is read from its start
@@ -155,6 +159,44 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
+def read_stream(stream: BinaryIO, name: str) -> BinaryIO:
+    """All that a pipe or a device gives, to be decoded.
+
+    Some never end. Raises AudioError for what is still no recording after 16 MB, and for more than
+    4 GB.
+    """
+    held = io.BytesIO()
+    while data := stream.read(_PIECE):
+        held.write(data)
+        size = held.tell()
+        if size > _LONGEST_STREAM:
+            limit = _LONGEST_STREAM >> 30
+            raise AudioError(
+                f"{name} gives more than {limit} GB: save it as a file first.", "too_long"
+            )
+        if size >= _HEAD > size - len(data):
+            if not _is_recording(held, name):
+                raise AudioError(
+                    f"{name} is no recording: its first {_HEAD >> 20} MB hold no sound that can "
+                    "be decoded. Check where it comes from.",
+                    "no_sound",
+                )
+            held.seek(0, os.SEEK_END)
+    return held
+
+
+def _is_recording(file: BinaryIO, name: str) -> bool:
+    """Whether a file looks like a recording, or is one as far as it goes."""
+    file.seek(0)
+    if begins_recording(file.read(256)):
+        return True
+    whole = Part(0, file.seek(0, os.SEEK_END))
+    try:
+        return _decode(file, whole, Timeline(name, 0), name, Wanted())
+    except AudioError:  # it is too long, or has no sound track
+        return True
+
+
 def claimed_seconds(path: str | os.PathLike[str]) -> Seconds | None:
     """How long the header of a file says that it is; None if it does not say. It may lie."""
     try:
@@ -172,8 +214,8 @@ def _open(source: str | os.PathLike[str], name: str) -> BinaryIO:
 
 
 def _load(file: BinaryIO, max_seconds: Seconds, name: str, wanted: Wanted) -> Samples:
-    if not file.seekable():
-        file = io.BytesIO(file.read())
+    if not file.seekable() or not file.seek(0, os.SEEK_END):  # some devices only say that they can
+        file = read_stream(file, name)
     file.seek(0)
     if not file.read(1):
         raise AudioError(f"{name} is empty (0 bytes). Record or copy it again.", "empty")

@@ -20,10 +20,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from speech_translation.arguments import parse
-from speech_translation.audio import is_stream, load_audio
+from speech_translation.audio import is_stream, load_audio, read_stream
 from speech_translation.bulk import find_sources, is_single, translate_files
 from speech_translation.captions import render
 from speech_translation.console import (
@@ -130,13 +130,13 @@ def load(
     try:
         with interrupt.at_once():
             file = sys.stdin.buffer
-            source = file if file.seekable() else file.read()
+            source = file if file.seekable() else read_stream(file, "Standard input")
         return decode(source, name="standard input"), tuple(remarks)
     except OSError as error:  # it may be anything
         raise AudioError(f"Standard input cannot be read: {error.strerror}.") from error
 
 
-def _stream(source: str, options: argparse.Namespace, interrupt: Interrupt) -> bytes | None:
+def _stream(source: str, options: argparse.Namespace, interrupt: Interrupt) -> BinaryIO | None:
     """All that a pipe or a terminal gives; None for a file, and for a device that can seek."""
     if not is_stream(source):
         return None
@@ -145,7 +145,7 @@ def _stream(source: str, options: argparse.Namespace, interrupt: Interrupt) -> b
         raise AudioError(f"{name} is a pipe or a device: translate it without --jobs.")
     try:
         with interrupt.at_once(), open(source, "rb") as file:
-            return None if file.seekable() else file.read()
+            return None if file.seekable() else read_stream(file, name)
     except OSError as error:
         raise AudioError(f"{name} cannot be read ({error.strerror}).") from error
 

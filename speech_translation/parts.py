@@ -71,6 +71,11 @@ class Part(NamedTuple):
     """What it should have besides, by its own header: it is cut short."""
 
 
+def begins_recording(head: bytes) -> bool:
+    """Whether a file with these first bytes, 64 or more, is of a kind that is known by them."""
+    return bool(id3_length(head) or _SYNC.match(head) or _BEGINNING.search(head))
+
+
 def find_parts(file: BinaryIO) -> list[Part]:
     """The recordings in a file, in order: most often the whole file.
 

@@ -12,6 +12,7 @@ import soxr
 from recordings import encoded, wav
 from scripts import run
 
+from speech_translation import audio
 from speech_translation.audio import claimed_seconds, load_audio
 from speech_translation.errors import AudioError
 
@@ -196,6 +197,57 @@ def test_paths_bytes_files_and_pipes_are_equal(tmp_path: Path) -> None:
     os.close(writer)
     with open(reader, "rb") as pipe:
         np.testing.assert_array_equal(load_audio(pipe), expected[: (60_000 - 44) // 2])
+
+
+class Stream(io.RawIOBase):
+    """What cannot seek: some bytes, again and again if it is `endless`."""
+
+    def __init__(self, content: bytes, *, endless: bool = False) -> None:
+        self._content, self._endless = io.BytesIO(content), endless
+        self.most = 64 << 20
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self._content.readinto(buffer)
+        if not count and self._endless:
+            self._content.seek(0)
+            count = self._content.readinto(buffer)
+        self.most -= count
+        assert self.most > 0, "it is read for ever"
+        return count
+
+
+@pytest.mark.parametrize("kind", ["zero", "urandom", "text"])
+def test_a_stream_of_no_sound_that_never_ends_is_an_error(kind: str) -> None:
+    block = {"zero": bytes(1 << 20), "text": b"y\n" * (1 << 19)}.get(kind) or os.urandom(24 << 20)
+    with pytest.raises(AudioError, match=r"^It is no recording: its first 16 MB hold no sound"):
+        load_audio(Stream(block, endless=True), name="It")
+    if kind != "text":  # the device says that it can seek
+        with pytest.raises(AudioError, match=rf"^{kind} is no recording"):
+            load_audio(f"/dev/{kind}")
+
+
+def test_a_recording_that_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_LONGEST_STREAM", 20 << 20)
+    with pytest.raises(AudioError, match=r"gives more than .* save it as a file first") as caught:
+        load_audio(Stream(wav(voice()), endless=True))
+    assert caught.value.kind == "too_long"
+
+
+def test_of_a_stream_the_beginning_need_not_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index of an MP4 is at its end; an MP3 may have zeros before its first frame."""
+    monkeypatch.setattr(audio, "_PIECE", 1 << 14)
+    monkeypatch.setattr(audio, "_HEAD", 1 << 15)
+    film, mp3 = (
+        encoded(*kind, voice(20), RATE) for kind in (("mp4", "aac"), ("mp3", "libmp3lame"))
+    )
+    for content in (film, bytes(1000) + mp3):
+        assert len(content) > 1 << 15
+        expected = load_audio(content)
+        assert len(expected) > 19 * RATE
+        np.testing.assert_array_equal(load_audio(Stream(content)), expected)
 
 
 def test_an_unnamed_temporary_file_with_ffmpegs_formats(tmp_path: Path) -> None:

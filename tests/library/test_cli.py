@@ -647,6 +647,19 @@ def test_a_pipe_that_is_named_is_read_and_not_by_several_at_a_time(
     assert (code, out) == (0, reference("en_1") + "\n")
 
 
+def test_a_device_that_never_ends_is_an_error(
+    capsys: pytest.CaptureFixture[str], no_model: None
+) -> None:
+    code, _, err = run(capsys, "/dev/zero")
+    assert code == 1
+    assert "zero is no recording: its first 16 MB hold no sound that can be decoded." in err
+    with open("/dev/zero") as endless, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", endless)
+        code, _, err = run(capsys, "-")
+    assert code == 1
+    assert "standard input is no recording" in err
+
+
 @pytest.mark.parametrize("where", ["fifo", "stdin"])
 def test_one_ctrl_c_ends_the_wait_for_a_pipe(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
