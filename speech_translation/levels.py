@@ -118,10 +118,45 @@ def bring_to_full_scale(samples: Samples) -> None:
         ),
         default=0.0,
     )
-    gain = np.float32(2 ** -np.ceil(np.log2(loudest)) if loudest > _CLIPPED else 1)
+    gain = _softer(loudest)
     for start in range(0, len(samples), _BLOCK):
         block = samples[start : start + _BLOCK]
         np.clip(block * gain, -1, 1, out=block)
+
+
+def _softer(loudest: float) -> np.float32:
+    """The gain, a power of two, of sound that reaches `loudest` for 0.3 s."""
+    return np.float32(2 ** -np.ceil(np.log2(loudest)) if loudest > _CLIPPED else 1)
+
+
+class StreamScale:
+    """`bring_to_full_scale` for sound that is still coming.
+
+    A stream has no future: what is louder than full scale is clipped until it has been so for
+    0.3 s, and from then on the stream is softer. It never gets louder again, as a file does not.
+    """
+
+    def __init__(self) -> None:
+        self._gain = np.float32(1)
+        self._peaks = deque[float](maxlen=_SECOND)  # of the last windows
+        self._peak, self._count = 0.0, 0  # of the window under way, and its samples so far
+
+    def hear(self, samples: Samples) -> Samples:
+        """The next samples, float32 `(n,)` at 16 kHz, in [-1, 1]; n does not matter."""
+        heard, start = np.empty_like(samples), 0
+        while start < len(samples):
+            end = min(len(samples), start + WINDOW - self._count)
+            part, start = samples[start:end], end
+            np.multiply(part, self._gain, out=heard[end - len(part) : end])
+            self._peak = max(self._peak, float(part.max()), -float(part.min()))
+            self._count += len(part)
+            if self._count == WINDOW:
+                self._peaks.append(self._peak)
+                self._peak, self._count = 0.0, 0
+                # Only what is loud can make the loud more.
+                if self._peaks[-1] > _CLIPPED:
+                    self._gain = min(self._gain, _softer(_sustained(list(self._peaks))))
+        return np.clip(heard, -1, 1, out=heard)
 
 
 def at_working_level(samples: Samples, regions: Sequence[tuple[int, int]]) -> Samples:

@@ -15,7 +15,7 @@ import numpy as np
 
 from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
-from speech_translation.levels import Mixer, Samples
+from speech_translation.levels import Mixer, Samples, StreamScale
 from speech_translation.segments import SENTENCE, Policy, SpeechStream, Utterance
 from speech_translation.session import RETRY_FLAGS, Session
 from speech_translation.text import JAPANESE, sentence_ends
@@ -92,6 +92,7 @@ class LiveTranslator:
         self._rate = SAMPLE_RATE
         self._resampler: Any = None
         self._mixer = Mixer()
+        self._scale = StreamScale()
         self._speech = SpeechStream(policy)
         self._unheard = _NOTHING
         self._ended: list[Utterance] = []  # and not translated yet
@@ -125,7 +126,8 @@ class LiveTranslator:
     def push(self, samples: np.ndarray, rate: int) -> None:
         """Hear the next chunk: `(n,)` or `(n, channels)`, signed integers or floats in [-1, 1].
 
-        Chunks follow each other without a gap; their `rate` (Hz) may change. A caption is fixed
+        Chunks follow each other without a gap; their `rate` (Hz) may change. Floats that are louder
+        than full scale for 0.3 s make the rest of the talk softer. A caption is fixed
         when a sentence is over, when nothing is said for `policy.ends`, or when it is too
         long.
 
@@ -140,8 +142,8 @@ class LiveTranslator:
             if self._finished:
                 raise RuntimeError("This talk is finished. Start a new LiveTranslator.")
             began = self._clock()
-            mono = self._mixer.mix(floats, rate).clip(-1, 1)
-            self._unheard = np.concatenate([self._unheard, self._resampled(mono, rate)])
+            mono = self._mixer.mix(floats, rate)
+            self._hear(self._resampled(mono, rate))
             seconds = len(mono) / rate
             self._duration += seconds
             self._next = began - self._late + seconds
@@ -161,7 +163,7 @@ class LiveTranslator:
             began = self._clock()
             if not self._finished:
                 self._finished = True
-                self._unheard = np.concatenate([self._unheard, self._drained()])
+                self._hear(self._drained())
             self._fix()
             while len(self._unheard):
                 self._listen()
@@ -183,6 +185,10 @@ class LiveTranslator:
             compute_seconds=self._compute_seconds,
             tokens=sum(segment.tokens for segment in segments),
         )
+
+    def _hear(self, samples: Samples) -> None:
+        """Take sound at 16 kHz for the next looks."""
+        self._unheard = np.concatenate([self._unheard, self._scale.hear(samples)])
 
     def _resampled(self, mono: Samples, rate: int) -> Samples:
         """`mono` at 16 kHz, as far as it is known yet: the filter holds back 30 ms."""

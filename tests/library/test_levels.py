@@ -13,6 +13,7 @@ from speech_translation.levels import (
     WINDOW,
     Mixer,
     StreamLevel,
+    StreamScale,
     at_working_level,
     blocks_at_working_level,
 )
@@ -72,6 +73,32 @@ def test_a_float_file_above_full_scale_gives_the_reference(name: str, peak: floa
     loud = load_audio(wav(peak * full_scale(name), subtype="FLOAT"))
     assert np.abs(loud).max() <= 1
     assert text(name, loud) == reference(name)
+
+
+@pytest.mark.parametrize("size", [1, 300, 512, 16_000, 10**6])
+def test_a_stream_above_full_scale_gets_softer_once_and_for_all(size: int) -> None:
+    speech = full_scale("en_1").astype(np.float32)
+    sound = np.concatenate([0.3 * speech, 100 * speech, 0.3 * speech])
+    sound[1000:1600] = 90 * bang()[:600]  # too short to count
+    scale = StreamScale()
+    heard = np.concatenate([scale.hear(x) for x in np.split(sound, range(size, len(sound), size))])
+    assert len(heard) == len(sound)
+    assert np.abs(heard).max() <= 1
+    first, last = len(speech), 2 * len(speech)
+    np.testing.assert_array_equal(heard[1600:first], sound[1600:first])
+    np.testing.assert_array_equal(heard[last:], sound[last:] / 128)
+    loud = np.abs(speech) > 0.02
+    assert np.mean(np.abs(heard[first:last][loud]) == 1) < 0.3  # until it was known
+
+
+def test_a_talk_above_full_scale_is_understood() -> None:
+    """As of a program that gives the numbers of 16 bits as floats."""
+    sound = np.concatenate([np.zeros(RATE // 2), 32768 * clip("en_1"), np.zeros(3 * RATE)])
+    talk = LiveTranslator(engine(), DIRECTIONS["en"])
+    for chunk in np.split(sound.astype(np.float32), range(4000, len(sound), 4000)):
+        talk.push(chunk, RATE)
+    talk.finish()
+    assert talk.translation().text == reference("en_1")
 
 
 @pytest.mark.parametrize("name", ["en_1", "ja_1"])
