@@ -180,7 +180,13 @@ class Clock:
         self._rate = frame.rate
         at, back, damaged, jump = None, False, frame.damaged, 0.0
         if not self._stamped:
-            if damaged:  # what was lost before it is known by its length alone
+            if self._first is None and frame.time is not None:
+                # Where a track begins is in its header, before any bytes are counted.
+                self._first = frame.time
+                late = frame.time - (self._zero or 0.0)
+                if late > JITTER:
+                    at, self._shift = late, 0.0
+            elif damaged:  # what was lost before it is known by its length alone
                 at = self._end + self._shift
                 self._shift = 0.0
         elif frame.time is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ _ROUNDED: Seconds = 0.01  # what a time stamp may be wrong by, more or less
 _NEAR: Seconds = 1.0  # two damaged places closer together are one
 _PAUSE: Seconds = 0.5  # a gap that is worth a word
 
+# What a clock that goes back says again is the same sound where the two correlate so much at some
+# shift, by their differences, so that hum does not count. In less than a moment anything may.
+_ALIKE = 0.7
+_MOMENT = SAMPLE_RATE // 4
+
 
 class Timeline:
     """The sound of a recording as it grows: what follows, gaps, and what was heard before.
@@ -39,7 +44,8 @@ class Timeline:
         self._joined = bytearray()  # grows in place, so that joining never holds the audio twice
         self._base: Seconds = 0.0  # where the file under way begins
         self._now: Seconds = 0.0  # where the next sample belongs, if nothing else is said
-        self._again = False  # whether what comes was heard already
+        self._shift: Seconds = 0.0  # of the stamps of the file under way, since they went back
+        self._twice: list[tuple[Seconds, Frame]] = []  # that may have been heard, and when it was
         self._rate, self._channels = SAMPLE_RATE, 1
         self._pending: list[Samples] = []
         self._waiting = 0  # frames in it
@@ -55,16 +61,16 @@ class Timeline:
         """What follows is another file, right behind this one."""
         self.settle()
         self._base = self._now = len(self) / SAMPLE_RATE
-        self._again = False
+        self._shift = 0.0
 
     def back_to(self, length: int) -> None:
         """Forget what was added behind `length` samples: another decoder tries."""
         self._pending, self._waiting, self._resampler = [], 0, None
+        self._twice, self._shift = [], 0.0
         self._rate = SAMPLE_RATE
         del self._joined[4 * length :]
         self._base = self._now = length / SAMPLE_RATE
         self._places = [place for place in self._places if place[1] < self._now]
-        self._again = False
 
     def add(self, frame: Frame) -> None:
         """Take the next frame.
@@ -76,18 +82,26 @@ class Timeline:
             raise Unread
         if frame.jump:
             self._note(RemarkKind.JUMPED, self._now, self._now + frame.jump)
+        at = None
         if frame.at is not None:
-            at = frame.at + self._base
-            self._again = (self._again or frame.back) and at < self._now - _ROUNDED
+            at = frame.at + self._base + self._shift
+        elif self._twice:  # right behind the one before
+            before = self._twice[-1]
+            at = before[0] + len(before[1].samples) / before[1].rate
+        if at is not None:
+            if (self._twice or frame.back) and at < self._now - _ROUNDED:
+                self._twice.append((at, frame))
+                return
+            at += self._judge()
             if at - self._now > JITTER:
                 kind = RemarkKind.LOST if frame.damaged else RemarkKind.SILENT
                 self._note(kind, self._now, at)
                 if len(samples):
                     self._silence(at)
-            elif self._again:
-                known = min(len(samples), round((self._now - at) * rate))
-                self._note(RemarkKind.REPEATED, at, at + known / rate)
-                samples = samples[known:]
+        self._take(rate, samples)
+
+    def _take(self, rate: int, samples: Samples) -> None:
+        """Let samples follow."""
         if not len(samples):
             return
         if (rate, samples.shape[1]) != (self._rate, self._channels):
@@ -97,6 +111,31 @@ class Timeline:
         self._now += len(samples) / rate
         if self._waiting >= _TOGETHER * rate:
             self._mix()
+
+    def _judge(self) -> Seconds:
+        """Leave out what was heard already; what is new is another clock's, by so much earlier."""
+        twice, self._twice = self._twice, []
+        if not twice:
+            return 0.0
+        (start, _), (at, last), now = twice[0], twice[-1], self._now
+        if self._was_heard([frame for _, frame in twice], start):
+            end = at + len(last.samples) / last.rate
+            self._note(RemarkKind.REPEATED, start, min(now, end))
+            new = max(0, round((end - now) * last.rate))
+            self._take(last.rate, last.samples[len(last.samples) - new :])
+            return 0.0
+        for _, frame in twice:
+            self._take(frame.rate, frame.samples)
+        self._shift += now - start
+        return now - start
+
+    def _was_heard(self, frames: Sequence[Frame], start: Seconds) -> bool:
+        """Whether frames from `start` on sound as what was heard there; a moment may."""
+        self._mix()
+        first, last = round((start - JITTER) * SAMPLE_RATE), round(self._now * SAMPLE_RATE)
+        before = np.frombuffer(self._joined, np.float32)[max(0, first) : last].copy()
+        again = _mono(frames)[: last - first]
+        return min(len(before), len(again)) < _MOMENT or _alike(again, before) > _ALIKE
 
     def lack(self, share: float) -> None:
         """The file under way should be longer, by a share of what there is of it."""
@@ -116,6 +155,7 @@ class Timeline:
 
     def settle(self) -> None:
         """Finish what is under way."""
+        self._judge()
         self._mix()
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(_NOTHING, last=True))
@@ -190,3 +230,24 @@ class Timeline:
                 "Split it, or raise max_seconds (--max-seconds on the command line).",
                 kind="too_long",
             )
+
+
+def _mono(frames: Sequence[Frame]) -> Samples:
+    """Frames of one kind as one channel at 16 kHz: to compare, not to be heard."""
+    import soxr
+
+    rate, channels = frames[0].rate, frames[0].samples.shape[1]
+    alike = [x.samples for x in frames if (x.rate, x.samples.shape[1]) == (rate, channels)]
+    mono: Samples = soxr.resample(Mixer().mix(np.concatenate(alike), rate), rate, SAMPLE_RATE)
+    return mono
+
+
+def _alike(a: Samples, b: Samples) -> float:
+    """The greatest correlation of two sounds over all shifts; 1 where one of them is silent."""
+    a, b = np.diff(a), np.diff(b)
+    energy = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not energy > 0:
+        return 1.0
+    size = 1 << (len(a) + len(b)).bit_length()
+    found = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
+    return float(np.abs(found).max()) / energy

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soxr
 from clips import clip
 from listening import FAST, heard, speech, spoken
 from recordings import RATE, black, encoded, film, tracks, wav
@@ -34,6 +35,19 @@ def test_sound_that_begins_after_the_picture_keeps_its_time(kind: str, codec: st
     assert spoken(samples) == [pytest.approx((4.36, 7.05), abs=0.1)]
     assert not samples[: int(3.9 * RATE)].any()
     assert remarks == ["from 0.0 to 4.0 s it holds no sound"]
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame"])
+def test_the_sound_of_an_avi_begins_where_its_header_says(codec: str) -> None:
+    """Its frames have no stamps, but the head of each stream has a beginning."""
+    plain = film("avi", codec, speech(), lambda t: t)
+    head = plain.index(b"auds") + 20  # scale, rate and beginning
+    scale, rate = (int.from_bytes(plain[head + 4 * i :][:4], "little") for i in (0, 1))
+    late = plain[: head + 8] + round(4 * rate / scale).to_bytes(4, "little") + plain[head + 12 :]
+    samples, remarks = heard(late)
+    assert spoken(samples) == [pytest.approx((4.36, 7.05), abs=0.1)]
+    assert remarks == ["from 0.0 to 4.0 s it holds no sound"]
+    assert spoken(load_audio(plain)) == [pytest.approx((0.36, 3.05), abs=0.1)]
 
 
 @pytest.mark.parametrize(("kind", "codec"), BOXES)
@@ -99,6 +113,22 @@ def test_what_comes_again_is_left_out_once() -> None:
     assert len(samples) == pytest.approx(len(whole), abs=0.1 * RATE)
     assert spoken(samples) == [pytest.approx(spoken(whole)[0], abs=0.1)]
     assert remarks == ["from 1.0 to 2.0 s it repeats itself; the repetition is left out"]
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mpegts", "aac"), ("mpegts", "mp2")])
+@pytest.mark.parametrize("back", [0.5, 2.0])
+def test_what_only_claims_to_come_again_is_heard(kind: str, codec: str, back: float) -> None:
+    """A splice of two programmes whose clocks are a moment apart."""
+    other = soxr.resample(clip("ja_1"), RATE, FAST).astype(np.float32)
+    ends = len(speech()) / FAST
+    first = film(kind, codec, speech(), lambda t: t, pictures=False)
+    second = film(kind, codec, other, lambda t: t + ends - back, pictures=False)
+    third = film(kind, codec, speech(), lambda t: t + ends - back + len(other) / FAST, False)
+    samples, remarks = heard(first + second + third)
+    expected = np.concatenate([clip("en_1"), clip("ja_1"), clip("en_1")])
+    assert len(samples) == pytest.approx(len(expected), abs=0.3 * RATE)
+    np.testing.assert_allclose(spoken(samples), spoken(expected), atol=0.2)
+    assert remarks == []
 
 
 def test_one_wrong_stamp_moves_nothing() -> None:
