@@ -175,20 +175,30 @@ def generate(
         _append(lines, [{"samples": count}])
 
 
-def require_same(path: Path, header: dict[str, Any]) -> None:
-    """Raise DataError where a file is there that is of another system or other data."""
+def require_same(path: Path, header: dict[str, Any], directions: Sequence[Direction]) -> None:
+    """Raise DataError where a file is there that is of another system or other data.
+
+    Also where it has lines of other `directions`, which would be lost.
+    """
     if not path.exists():
         return
     try:
-        with path.open("rb") as lines:
-            before = json.loads(lines.readline() or b"{}")
+        first, *rows = path.read_bytes().splitlines(keepends=True) or [b"{}"]
+        before = json.loads(first)
         before.get("system")
-    except (ValueError, AttributeError) as error:
+        lines = [json.loads(row) for row in rows if row.endswith(b"\n")]
+        known = {line["direction"] for line in lines if "direction" in line}
+    except (ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path} holds no hypotheses, so it is not replaced: choose another --output."
         ) from error
     if before:
         _require(path, before, header, SAME)
+    if lost := sorted(known - {direction.value for direction in directions}):
+        raise DataError(
+            f"{path} also has {' and '.join(lost)}, which would be lost: make all of it anew, or "
+            "choose another --output."
+        )
 
 
 def renew(made: Path, path: Path) -> None:

@@ -149,7 +149,7 @@ def run_generate(options: argparse.Namespace) -> None:
     directions = [x for x in able if options.direction in ("both", x.value)]
     head, made = header(engine, options), options.output
     if options.renew:
-        require_same(options.output, head)
+        require_same(options.output, head, directions)
         made = options.output.with_suffix(".new.jsonl")
     samples = load_data(options.data, directions, options.limit)
     if options.noise:
@@ -206,7 +206,8 @@ def keep(path: Path, results: dict[str, Any]) -> None:
     """Write `results` with today's date; the same results again leave the file as it is."""
     if path.exists():
         known = json.loads(path.read_text("utf-8"))
-        if known == results | {"date": known.get("date")}:
+        # As the file has it: with lists in place of tuples.
+        if known == json.loads(json.dumps(results)) | {"date": known.get("date")}:
             return
     results["date"] = time.strftime("%Y-%m-%d")
     replace_file(path, json.dumps(results, ensure_ascii=False, indent=1) + "\n")

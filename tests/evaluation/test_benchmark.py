@@ -208,6 +208,25 @@ def test_only_a_file_of_the_same_run_is_made_again(
     assert path.read_text("utf-8") == "My notes."
 
 
+def test_making_one_direction_anew_does_not_lose_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    made = ["generate", "--system", "phrasebook", "--data", str(TEST_SET), "--device", "cpu"]
+    made += ["--limit", "1", "--output", str(path), "--renew"]
+    assert run.main(made) == 0
+    first = path.read_bytes()
+    for direction, other in (("en2ja", "ja2en"), ("ja2en", "en2ja")):
+        assert run.main([*made, "--direction", direction]) == 1
+        assert f"also has {other}, which would be lost" in capsys.readouterr().err
+    assert path.read_bytes() == first
+    path.unlink()
+    for _ in range(2):
+        assert run.main([*made, "--direction", "en2ja"]) == 0
+    assert [line.direction for line in read(path)[1]] == [Direction.EN_JA]
+    assert run.main(made) == 0  # more than there was is no loss
+
+
 def test_the_header_says_what_a_run_was_made_with() -> None:
     head = json.loads((ROOT / "evaluation" / "results" / "phrasebook.jsonl").open().readline())
     assert re.fullmatch(r"[0-9a-f]{12}(\+changes)?", head["commit"])
