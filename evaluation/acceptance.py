@@ -2,11 +2,13 @@
 
     python -m evaluation.acceptance --output report.md
     python -m evaluation.acceptance --model FOLDER
+    python -m evaluation.acceptance --engine-url http://host:8000/v1
 
 Without `--model` it is the published checkpoint. The status is 0 when it loads and the app's
-defaults are the right ones for it, else 1; the page says which are not, and why. It also says what
-could not be measured: one failure does not cost the rest. A model that is nowhere has no page. What
-a default is held to is in `evaluation.acceptance_checks`.
+defaults are the right ones for it, 1 when one is wrong, and 3 when none is and too little was
+measured to decide about all; the page says which, and why. It also says what could not be
+measured: one failure does not cost the rest. A model that is nowhere has no page. What a default is
+held to is in `evaluation.acceptance_checks`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +25,24 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from evaluation.acceptance_checks import FULL, WINDOWED, Findings, Outputs, checks
+from evaluation.acceptance_checks import (
+    FULL,
+    INTERRUPTED,
+    OUT_OF_TIME,
+    SERVED,
+    WINDOWED,
+    Findings,
+    Outputs,
+    checks,
+)
 from evaluation.acceptance_data import bundled
 from evaluation.acceptance_page import page
 from evaluation.invented import outcomes, sounds
 from evaluation.long_recordings import Recording
 from evaluation.provenance import revision
-from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request
+from speech_translation.arguments import Parser, positive
+from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request, load_engine
+from speech_translation.engine.base import NamesModel
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, locate, weight_files
 from speech_translation.engine.devices import choose_device, choose_precision, empty_cache
 from speech_translation.engine.hub import split_revision
@@ -58,6 +72,9 @@ LONGEST = round(SENTENCE.longest * SAMPLE_RATE)
 
 TAG_TOKENS = 12
 """Enough to read the tag of a reply."""
+
+WRONG, UNDECIDED = 1, 3
+"""Exit statuses; argparse has 2."""
 
 TOKENIZER = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 TEMPLATE = ("chat_template.jinja", "chat_template.json")
@@ -93,46 +110,73 @@ def _folder(model: str) -> Path | None:
     return Path(known).parent if isinstance(known, str) else None
 
 
-class Examination:
-    """Measures one way after the other; what fails, or is interrupted, is noted and passed over."""
+class _OutOfTime(Exception):
+    """There was no time left for what is being measured."""
 
-    def __init__(self, model: str, device: str, each: int) -> None:
-        self.found = Findings(model, optional=frozenset(WITH_DEFAULTS))
+
+class Examination:
+    """Measures one way after the other; what fails, or is cut off, is noted and passed over.
+
+    With `url` it is the model that servers there have. After `seconds` nothing more is measured.
+    """
+
+    def __init__(
+        self, model: str, device: str, each: int, *, url: str = "", seconds: Seconds = math.inf
+    ) -> None:
+        self.found = Findings(model, served=bool(url), optional=frozenset(WITH_DEFAULTS))
         self._device = device
         self._each = each
+        self._url = url
+        self._deadline = time.monotonic() + seconds
         self._interrupted = False
 
     def run(self) -> Findings:
         """Everything there is to find out."""
         found, started = self.found, time.monotonic()
         self._attempt("loading", self._prepare)
-        if found.device:
-            precisions = dict.fromkeys([found.precision, *PRECISIONS[found.device.split(":")[0]]])
-            for precision in precisions:
+        if found.precision:
+            others = () if found.served else PRECISIONS[found.device.split(":")[0]]
+            for precision in dict.fromkeys([found.precision, *others]):
                 self._attempt(precision, partial(self._precision, precision))
-            if found.usual:
+            if found.usual and not found.served:
                 self._attempt(f"{FULL} attention", self._full_attention)
         found.seconds = time.monotonic() - started
         return found
 
     def _attempt(self, name: str, work: Callable[[], None]) -> None:
-        if self._interrupted:
-            self.found.failed[name] = "Interrupted."
+        if self._interrupted or self._late():
+            self.found.failed[name] = INTERRUPTED if self._interrupted else OUT_OF_TIME
             return
         _say(name)
         try:
             work()
         except KeyboardInterrupt:
             self._interrupted = True
-            self.found.failed[name] = "Interrupted."
+            self.found.failed[name] = INTERRUPTED
+        except _OutOfTime:
+            self.found.failed[name] = OUT_OF_TIME
         except Exception as error:  # whatever a checkpoint that nobody has run here sets off
             known = isinstance(error, SpeechTranslationError)
             self.found.failed[name] = (
                 str(error) if known else f"{type(error).__name__}: {first_words(error)}"
             )
 
+    def _late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _require_time(self) -> None:
+        if self._late():
+            raise _OutOfTime
+
     def _prepare(self) -> None:
         found = self.found
+        if found.served:
+            engine = load_engine(url=self._url)
+            assert isinstance(engine, NamesModel)
+            found.model = engine.model
+            found.clips, found.long = bundled(self._each)
+            found.precision = SERVED
+            return
         try:
             folder = locate(found.model)
         finally:
@@ -141,9 +185,8 @@ class Examination:
         found.folder = str(folder)
         found.revision = revision(found.model)
         found.clips, found.long = bundled(self._each)
-        device = choose_device(self._device)
-        found.precision = choose_precision("auto", device)
-        found.device = device
+        found.device = choose_device(self._device)
+        found.precision = choose_precision("auto", found.device)
 
     def _precision(self, precision: str) -> None:
         """The first precision that works does all the rest as well."""
@@ -173,6 +216,8 @@ class Examination:
 
     def _load(self, precision: str, *, windowed: bool = True) -> tuple[Engine, Seconds]:
         """An engine that nothing else keeps: a checkpoint fits once into many a machine."""
+        if self.found.served:
+            return load_engine(url=self._url), 0.0
         import torch
 
         gc.collect()
@@ -198,7 +243,9 @@ class Examination:
             if turned:
                 direction = Direction.to(direction.source)
             asked = Direction.AUTO if auto else direction
-            done.append(translate(sample.load(), engine, asked, policy=policy))
+            sound = sample.load()
+            done.append(translate(sound, engine, asked, policy=policy, cancelled=self._late))
+            self._require_time()
         return Outputs(samples, done)
 
     def _spoken(self, engine: Engine) -> None:
@@ -208,12 +255,16 @@ class Examination:
         self.found.automatic = self._translated(engine, self.found.clips, auto=True)
 
     def _tags(self, engine: Engine) -> None:
-        self.found.tags = [_tagged(engine, clip) for clip in self.found.clips]
+        tags = []
+        for clip in self.found.clips:
+            tags.append(_tagged(engine, clip))
+            self._require_time()
+        self.found.tags = tags
 
     def _segments(self, engine: Engine, name: str, policy: Policy) -> None:
         outputs = self._translated(engine, self.found.long, policy=policy)
         self.found.segments[name] = outputs
-        if policy is SENTENCE:
+        if policy is SENTENCE and not self.found.served:
             self.found.attention[WINDOWED] = outputs
 
     def _full_attention(self) -> None:
@@ -226,14 +277,17 @@ class Examination:
         clips = list(sounds(SOUND, seed=1))
         found.sounds = outcomes(clips, engine)
         for clip in clips:
+            self._require_time()
             (said,) = engine.generate(Request([clip.samples]))
             found.answers.append((clip.label, said))
 
 
 def _tagged(engine: Engine, clip: Sample) -> Hypothesis:
-    """What the model names for a clip; the reply ends once that can be read."""
+    """What the model names for a clip; the reply of one that is here ends once that can be read."""
     asked = count()
-    request = Request([clip.load()[:LONGEST]], cancelled=lambda: next(asked) >= TAG_TOKENS)
+    here = not isinstance(engine, NamesModel)
+    ended = (lambda: next(asked) >= TAG_TOKENS) if here else None
+    request = Request([clip.load()[:LONGEST]], cancelled=ended)
     (hypothesis,) = engine.generate(request)
     return hypothesis
 
@@ -244,14 +298,19 @@ def _say(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="evaluation.acceptance",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", default=PUBLISHED_MODEL, help="as in inference.py: %(default)s")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--model", default=PUBLISHED_MODEL, help="as in inference.py: %(default)s")
+    where.add_argument("--engine-url", default="", help="vLLM servers, as in inference.py")
     parser.add_argument("--device", default="auto", help="as in inference.py")
     parser.add_argument("--each", type=int, default=EACH, help="clips of a direction (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=positive(float), default=math.inf, help="end after so many (no limit)"
+    )
     parser.add_argument("--output", type=Path, help="where to keep the page (Markdown)")
     options = parser.parse_args(argv)
     if options.each < 2:
@@ -261,19 +320,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("sacrebleu") is None:
         print("error: No sacrebleu: run pip install sacrebleu==2.6.0", file=sys.stderr)
         return 1
-    found = Examination(options.model, options.device, options.each).run()
+    seconds = 60 * options.minutes
+    examination = Examination(
+        options.model, options.device, options.each, url=options.engine_url, seconds=seconds
+    )
+    found = examination.run()
     if "loading" in found.failed and not found.files:  # there is no model that could be judged
         print(f"error: {found.failed['loading']}", file=sys.stderr)
         return 1
     results = checks(found)
     text = page(found, results)
-    status = 0 if all(check.right for check in results) else 1
+    verdicts = {check.right for check in results}
+    status = WRONG if False in verdicts else UNDECIDED if None in verdicts else 0
     if options.output:
         try:
             replace_file(options.output, text)
         except OSError as error:
             print(f"error: {unwritable(options.output, error)}", file=sys.stderr)
-            status = 1
+            status = WRONG
     shown = sys.stdout.encoding or "utf-8"
     print(text.encode(shown, errors="replace").decode(shown))
     return status

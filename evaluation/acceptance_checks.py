@@ -28,6 +28,15 @@ from speech_translation.types import (
 
 WINDOWED, FULL = "windowed", "full"
 
+SERVED = "served"
+"""In place of a precision: servers decide about it and about attention themselves."""
+
+OUT_OF_TIME, INTERRUPTED = "There was no time left.", "Interrupted."
+"""Why something was not measured that is nobody's fault."""
+
+FEWEST = 6
+"""Fewer clips, or sentences, decide nothing: that five agree may well be chance (1 in 32)."""
+
 MARGIN = 3.0
 """chrF2 by which another way must be better, on average over sentences, to be called so."""
 
@@ -75,6 +84,9 @@ class Findings:
     precision: str = ""
     """What the engine chooses itself."""
 
+    served: bool = False
+    """Whether it runs on servers."""
+
     usual: str = ""
     """The precision that all but `precisions` was measured in: the first that worked."""
 
@@ -120,10 +132,13 @@ class Findings:
 
 
 class Check(NamedTuple):
-    """One of the app's defaults, whether it is the right one here, and what shows it."""
+    """One of the app's defaults, whether it is the right one here, and what shows it.
+
+    `right` is None where too little was measured to say.
+    """
 
     name: str
-    right: bool
+    right: bool | None
     why: str
 
 
@@ -131,14 +146,23 @@ def checks(found: Findings) -> list[Check]:
     """What must hold for the app's defaults."""
     if found.forced is None:
         reasons = dict.fromkeys(found.failed.values())
-        return [Check("The model", False, " ".join(map(escaped, reasons)))]
+        cut_off = reasons.keys() <= {OUT_OF_TIME, INTERRUPTED}
+        why = " ".join(map(escaped, reasons))
+        return [Check("The model", None if cut_off else False, why)]
+    engines_own = (
+        ()
+        if found.served
+        else (
+            _best(found, "Attention", WINDOWED, found.attention),
+            _best(found, "Precision", found.precision, found.precisions),
+        )
+    )
     return [
         Check("The model", True, f"{found.engine} loads and answers."),
         *(_forced(found, found.forced, direction) for direction in BOTH),
         _automatic(found, found.forced),
-        _best(found, "Attention", WINDOWED, found.attention),
         _best(found, "Segments", "sentence", found.segments),
-        _best(found, "Precision", found.precision, found.precisions),
+        *engines_own,
         _invented(found),
     ]
 
@@ -151,8 +175,13 @@ class Judged(NamedTuple):
     clips: int
 
     @property
-    def enough(self) -> bool:
-        """Whether a third is sure, and one in ten of these is wrong at most, or one alone."""
+    def enough(self) -> bool | None:
+        """Whether a third is sure, and one in ten of these is wrong at most, or one alone.
+
+        None where there are too few clips.
+        """
+        if self.clips < FEWEST:
+            return None
         wrong = self.sure - self.right
         return self.sure >= SURE * self.clips and self.right > 0 and wrong <= max(1, self.sure / 10)
 
@@ -197,27 +226,34 @@ def _forced(found: Findings, forced: Outputs, direction: Direction) -> Check:
         f"`{direction.value}`",
         result.enough,
         f"Of {result.clips} clips {result.sure} have a sure text, of which {result.right} "
-        "translate their own clip.",
+        f"translate their own clip.{_too_few('clips') if result.enough is None else ''}",
     )
+
+
+def _too_few(things: str) -> str:
+    return f" Fewer than {FEWEST} {things} decide nothing."
 
 
 def _automatic(found: Findings, forced: Outputs) -> Check:
     """The command line, the library and the API begin with it, so it must be as good as forced."""
     if found.automatic is None:
-        return Check("`auto`", False, "It was not measured.")
-    worse, counts = False, list[str]()
+        return Check("`auto`", None, "It was not measured.")
+    worse, few, counts = False, False, list[str]()
     for direction in BOTH:
         by_name = judged(found.automatic, direction)
         by_force = judged(forced, direction)
+        few = few or by_force.clips < FEWEST
         worse = worse or by_name.right < by_force.right - by_force.right // 10
         counts.append(f"{by_name.right} for {by_force.right}")
+    why = f"Right texts for those with the direction forced: {' and '.join(counts)}."
+    if few:
+        return Check("`auto`", None, f"{why} {naming(found)}{_too_few('clips')}")
     advice = (
         "Give `--direction`, and the API its `direction`; let the page begin with "
         "`SPEECH_DIRECTION=en2ja` or `ja2en`."
         if worse
         else "The page may begin with `SPEECH_DIRECTION=auto`."
     )
-    why = f"Right texts for those with the direction forced: {' and '.join(counts)}."
     return Check("`auto`", not worse, f"{why} {naming(found)} {advice}")
 
 
@@ -249,7 +285,9 @@ def writing_down(found: Findings) -> str:
         return "Whether it can write down what is said was not measured."
     results = [judged(found.spoken, direction, spoken=True) for direction in BOTH]
     counts = " and ".join(f"{result.right} of {result.sure}" for result in results)
-    if all(result.enough for result in results):
+    if any(result.enough is None for result in results):
+        advice = "too few to decide"
+    elif all(result.enough for result in results):
         advice = "use `--transcript same`, and `SPEECH_TRANSCRIPT=same` for a Space"
     else:
         advice = "leave it to another model with `--transcript`"
@@ -260,25 +298,29 @@ def _best(found: Findings, name: str, default: str, ways: Mapping[str, Outputs])
     """Whether no other way is surely better than the default."""
     if default not in ways:
         others = f" {', '.join(ways)} can be used." if ways else ""
-        return Check(name, False, f"{default} was not measured.{others}")
-    rivals = {other: outputs for other, outputs in ways.items() if other != default}
+        return Check(name, False if ways else None, f"{default} was not measured.{others}")
+    rivals = {
+        other: outputs
+        for other, outputs in ways.items()
+        if other != default and len(_differences(ways[default], outputs)) >= FEWEST
+    }
+    if not rivals:
+        few = _too_few("sentences") if len(ways) > 1 else " Nothing else was measured."
+        return Check(name, None, f"{default} cannot be compared.{few}")
     gains, better = list[str](), list[str]()
     for other, outputs in rivals.items():
-        gain, sure = _gain(ways[default], outputs, CHANCE / len(rivals))
+        gain, sure = _gain(_differences(ways[default], outputs), CHANCE / len(rivals))
         gains.append(f"{other} {gain:+.1f}")
         if sure and gain > MARGIN:
             better.append(other)
     verdict = f"Better is {', '.join(better)}" if better else "Nothing else is surely better"
-    figures = ", ".join(gains) or "nothing else was measured"
+    figures = ", ".join(gains)
     why = f"{verdict}. chrF2 of a sentence against that of the default, {default}: {figures}."
     return Check(name, not better, why)
 
 
-def _gain(default: Outputs, other: Outputs, chance: float) -> tuple[float, bool]:
-    """By how much `other` is better on average over sentences, and whether that is no chance.
-
-    Only the samples of both count.
-    """
+def _differences(default: Outputs, other: Outputs) -> np.ndarray:
+    """By how much `other` is better for each sentence of the samples that both have."""
     shared = {id(sample) for sample in default.samples} & {id(sample) for sample in other.samples}
     first, second = (
         np.array(
@@ -291,14 +333,18 @@ def _gain(default: Outputs, other: Outputs, chance: float) -> tuple[float, bool]
         )
         for outputs in (default, other)
     )
-    differences = second - first
+    return np.asarray(second - first)
+
+
+def _gain(differences: np.ndarray, chance: float) -> tuple[float, bool]:
+    """Their mean, and whether it is above 0 by no chance."""
     draws = np.random.default_rng(1).choice(differences, (2000, len(differences)))
     return float(differences.mean()), float((draws.mean(axis=1) > 0).mean()) >= 1 - chance
 
 
 def _invented(found: Findings) -> Check:
     if not found.sounds:
-        return Check("Silence and noise", False, "They were not measured.")
+        return Check("Silence and noise", None, "They were not measured.")
     invented = sum(outcome.invented for outcome in found.sounds.values())
     flagged = sum(outcome.flags.total() for outcome in found.sounds.values())
     minutes = sum(outcome.seconds for outcome in found.sounds.values()) / 60

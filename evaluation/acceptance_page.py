@@ -32,22 +32,22 @@ from speech_translation.manifest import Sample
 from speech_translation.text import has_japanese
 from speech_translation.types import SAMPLE_RATE, Hypothesis
 
+VERDICTS = {True: "right", False: "**wrong**", None: "undecided"}
+
 
 def page(found: Findings, results: Sequence[Check]) -> str:
     """Everything as Markdown, without the folders of the machine."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LOCAL_PACKAGES)
-    wrong = [check.name for check in results if not check.right]
     parts = [
         f"# Acceptance of {found.model}",
         f"{found.revision or 'unknown weights'}; {found.engine or 'not loaded'}; "
         f"{_machine(found)}; "
         f"Python {platform.python_version()}, {packages}; {time.strftime('%Y-%m-%d')}; "
         f"{len(found.clips)} clips, {found.seconds / 60:.0f} minutes.",
-        f"**The app's defaults are {'not ' if wrong else ''}the right ones"
-        f"{': ' + ', '.join(wrong) if wrong else ''}.**",
+        f"**{_verdict(results)}**",
         _table(
             ("default", "", "why"),
-            ((check.name, "right" if check.right else "**wrong**", check.why) for check in results),
+            ((check.name, VERDICTS[check.right], check.why) for check in results),
         ),
     ]
     if found.failed:
@@ -63,6 +63,16 @@ def page(found: Findings, results: Sequence[Check]) -> str:
     return _without_folders("\n\n".join(parts), found) + "\n"
 
 
+def _verdict(results: Sequence[Check]) -> str:
+    wrong = ", ".join(check.name for check in results if check.right is False)
+    undecided = ", ".join(check.name for check in results if check.right is None)
+    if wrong:
+        return f"The app's defaults are not the right ones: {wrong}."
+    if undecided:
+        return f"Whether the app's defaults are the right ones is undecided: {undecided}."
+    return "The app's defaults are the right ones."
+
+
 def _without_folders(text: str, found: Findings) -> str:
     from huggingface_hub import constants
 
@@ -74,6 +84,8 @@ def _without_folders(text: str, found: Findings) -> str:
 
 def _machine(found: Findings) -> str:
     """The processor and the card, by their names."""
+    if found.served:
+        return "computed elsewhere"
     import torch
 
     processor = platform.processor() or platform.machine()

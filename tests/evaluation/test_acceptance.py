@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evaluation import acceptance
 from evaluation.acceptance import Examination, inspect_files, main
 from evaluation.acceptance_checks import (
     Findings,
@@ -24,6 +25,7 @@ from evaluation.acceptance_checks import (
 from evaluation.acceptance_data import bundled
 from evaluation.acceptance_page import page
 from evaluation.invented import DATA, Outcome
+from speech_translation.engine import Request, load_engine
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER
 from speech_translation.manifest import Sample
 from speech_translation.types import (
@@ -41,7 +43,7 @@ from training.sft import fine_tune
 
 def verdicts(text: str) -> dict[str, str]:
     """What the page says of each default."""
-    rows = re.findall(r"^\| (.+?) \| (right|\*\*wrong\*\*) \| ", text, re.MULTILINE)
+    rows = re.findall(r"^\| (.+?) \| (right|undecided|\*\*wrong\*\*) \| ", text, re.MULTILINE)
     return {name.strip("`"): verdict.strip("*") for name, verdict in rows}
 
 
@@ -219,7 +221,11 @@ def findings(**change: Any) -> Findings:
 
 
 def wrong(found: Findings) -> list[str]:
-    return [check.name for check in checks(found) if not check.right]
+    return [check.name for check in checks(found) if check.right is False]
+
+
+def undecided(found: Findings) -> list[str]:
+    return [check.name for check in checks(found) if check.right is None]
 
 
 def forced(text_of: Way, *flags: Flag) -> dict[str, Outputs]:
@@ -228,7 +234,65 @@ def forced(text_of: Way, *flags: Flag) -> dict[str, Outputs]:
 
 
 def test_nothing_is_wrong_with_a_right_checkpoint() -> None:
-    assert wrong(findings()) == []
+    assert wrong(findings()) == undecided(findings()) == []
+
+
+def few(each: int, text_of: Way = reference) -> Findings:
+    """A checkpoint that was examined on `each` clips of a direction."""
+    found = findings(precisions=forced(text_of), automatic=outputs(text_of))
+    kept = [
+        i
+        for direction in (Direction.EN_JA, Direction.JA_EN)
+        for i in [i for i, clip in enumerate(CLIPS) if clip.direction is direction][:each]
+    ]
+
+    def cut(some: Outputs) -> Outputs:
+        return Outputs([CLIPS[i] for i in kept], [some.translations[i] for i in kept])
+
+    def all_cut(ways: dict[str, Outputs]) -> dict[str, Outputs]:
+        return {name: cut(some) for name, some in ways.items()}
+
+    assert found.automatic is not None
+    assert found.spoken is not None
+    return replace(
+        found,
+        clips=[CLIPS[i] for i in kept],
+        automatic=cut(found.automatic),
+        spoken=cut(found.spoken),
+        precisions=all_cut(found.precisions),
+        attention=all_cut(found.attention),
+        segments=all_cut(found.segments),
+    )
+
+
+@pytest.mark.parametrize("text_of", [reference, lambda _: ""])
+def test_too_few_clips_decide_nothing(text_of: Way) -> None:
+    assert wrong(few(2, text_of)) == []
+    of_clips, of_ways = ["`en2ja`", "`ja2en`", "`auto`"], ["Segments", "Attention", "Precision"]
+    assert undecided(few(2, text_of)) == of_clips + of_ways
+    assert undecided(few(5, text_of)) == of_clips  # ten sentences, five of each direction
+    assert undecided(few(6, text_of)) == []
+    text = page(few(2, text_of), checks(few(2, text_of)))
+    assert "**Whether the app's defaults are the right ones is undecided: `en2ja`, " in text
+    assert "Fewer than 6 clips decide nothing." in text
+    assert "too few to decide" in writing_down(few(5))
+
+
+def test_what_was_not_measured_is_undecided_unless_its_rivals_were() -> None:
+    right = outputs(reference)
+    assert undecided(findings(automatic=None, sounds={})) == ["`auto`", "Silence and noise"]
+    assert undecided(findings(attention={"windowed": right}, segments={})) == [
+        "Segments",
+        "Attention",
+    ]
+    for reason, verdict in (("There was no time left.", None), ("It needs 6 GB.", False)):
+        (check,) = checks(findings(precisions={}, failed={"float32": reason}))
+        assert (check.name, check.right) == ("The model", verdict)
+
+
+def test_servers_are_not_held_to_what_they_decide_themselves() -> None:
+    names = [check.name for check in checks(findings(served=True, precision="float32"))]
+    assert names == ["The model", "`en2ja`", "`ja2en`", "`auto`", "Segments", "Silence and noise"]
 
 
 def only(direction: Direction, text: str) -> Way:
@@ -308,10 +372,9 @@ def test_a_better_way_is_found_and_one_lucky_sentence_is_not() -> None:
     assert wrong(findings(attention={"windowed": lucky, "full": right})) == []
 
 
-def test_invented_text_is_wrong_and_so_is_silence_that_nobody_measured() -> None:
+def test_invented_text_is_wrong() -> None:
     invented = {"noise": Outcome(1, 60.0, invented=1)}
-    for change in ({"sounds": invented}, {"sounds": {}}):
-        assert wrong(findings(**change)) == ["Silence and noise"]
+    assert wrong(findings(sounds=invented)) == ["Silence and noise"]
 
 
 def test_a_default_that_failed_is_named_beside_what_works() -> None:
@@ -340,12 +403,74 @@ def test_one_stage_that_fails_or_is_interrupted_costs_no_page(
     monkeypatch.setattr(Examination, "_tags", broken)
     monkeypatch.setattr(Examination, "_automatic", interrupted)
     monkeypatch.setattr(Examination, "_spoken", broken)
-    assert main(["--model", "phrasebook", "--device", "cpu", "--each", "2"]) == 1
+    assert main(["--model", "phrasebook", "--device", "cpu", "--each", "2"]) == 3
     text = capsys.readouterr().out
     assert "| the language spoken | ValueError: no template |" in text
     for name in ("auto", "tags", "whole segments", "sounds", "int8", "full attention"):
         assert f"| {name} | Interrupted. |" in text
     assert re.search(r"^\| float32 \(default\) \| 4, ", text, re.MULTILINE)
+
+
+def test_nothing_more_is_measured_when_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--model", "phrasebook", "--device", "cpu", "--each", "2"]
+    assert main([*command, "--minutes", "0.001"]) == 3
+    text = capsys.readouterr().out
+    assert verdicts(text) == {"The model": "undecided"}
+    assert "| float32 | There was no time left. |" in text
+
+    def last(self: Examination, *_: Any) -> None:
+        self._deadline = 0.0
+
+    monkeypatch.setattr(Examination, "_spoken", last)
+    assert main([*command, "--minutes", "60"]) == 3
+    text = capsys.readouterr().out
+    for name in ("auto", "tags", "whole segments", "sounds", "int8", "full attention"):
+        assert f"| {name} | There was no time left. |" in text
+    assert re.search(r"^\| float32 \(default\) \| 4, ", text, re.MULTILINE)
+    for minutes in ("0", "nan", "-1"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*command, "--minutes", minutes])
+
+
+class Served:
+    """The embedded checkpoint as servers have it."""
+
+    model, description, batch_size = "some-name", "some-name on http://gpu:8000/v1", 8
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        return load_engine("phrasebook", "cpu").generate(request)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_model_on_servers_is_examined(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = list[str]()
+
+    def load(*, url: str) -> Served:
+        asked.append(url)
+        return Served()
+
+    monkeypatch.setattr(acceptance, "load_engine", load)
+    assert main(["--engine-url", "http://gpu:8000/v1"]) == 0
+    assert set(asked) == {"http://gpu:8000/v1"}
+    text = capsys.readouterr().out
+    assert text.startswith("# Acceptance of some-name\n")
+    assert set(verdicts(text).values()) == {"right"}
+    assert not {"Attention", "Precision"} & set(verdicts(text))
+    assert re.search(r"^\| Japanese \| language English \| 10 \|", text, re.MULTILINE)
+
+
+def test_servers_that_do_not_answer_have_no_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--engine-url", "http://me:secret@127.0.0.1:9/v1"]) == 1
+    captured = capsys.readouterr()
+    assert "error: http://127.0.0.1:9/v1/models gives no answer" in captured.err
+    assert captured.out == ""
+    with pytest.raises(SystemExit, match="2"):
+        main(["--engine-url", "http://127.0.0.1:9/v1", "--model", "phrasebook"])
 
 
 def test_what_the_model_writes_does_not_format_the_page() -> None:
