@@ -46,7 +46,11 @@ PLACES = {
     },
     "numba": {"speech_translation/engine/cpu", "evaluation/performance"},
     "llvmlite": {"speech_translation/engine/cpu"},
-    "httpx": {"speech_translation/engine/remote.py", "speech_translation/engine/chat.py"},
+    "httpx": {
+        "speech_translation/engine/chat.py",
+        "speech_translation/engine/remote.py",
+        "speech_translation/engine/servers.py",
+    },
     **{package: set[str]() for package in ("requests", "aiohttp", "urllib3")},
     "gradio": {
         "app.py",
@@ -79,6 +83,7 @@ LIGHT = [
     "speech_translation/engine/memory.py",
     "speech_translation/engine/prompt.py",
     "speech_translation/engine/remote.py",
+    "speech_translation/engine/servers.py",
     "speech_translation/engine/tokenizer.py",
     "web/*.py",
 ]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import ipaddress
 import json
 import logging
 import math
@@ -23,10 +22,8 @@ import os
 import random
 import re
 import socket
-import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -37,7 +34,6 @@ import numpy as np
 import soundfile
 
 from speech_translation.engine.base import Request
-from speech_translation.engine.chat import credentials
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     flags_for,
@@ -46,7 +42,8 @@ from speech_translation.engine.prompt import (
     tag_of,
     token_budget,
 )
-from speech_translation.errors import EngineError, ServerUnreachable, first_words, without_password
+from speech_translation.engine.servers import Server, server_at
+from speech_translation.errors import EngineError, ServerUnreachable
 from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
@@ -64,7 +61,6 @@ ASKED_AGAIN: Seconds = 600.0
 
 _ASKED_EVERY: Seconds = 0.1  # whether a caller has given up
 _HANGING_UP: Seconds = 1.0  # what threads have for noticing that their connections are shut
-_NEAR = (".local", ".localhost", ".svc", ".internal")  # ends of names that no proxy knows
 
 _log = logging.getLogger(__name__)
 
@@ -74,19 +70,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
 
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class _Server:
-    url: str
-    client: httpx.Client
-    shown: str
-    """The address without a password, for people."""
-    proxy: str
-    """The proxy in front of it, for people: address without a password, and which variable names
-    it; empty for none."""
-    in_flight: int = 0
-    shunned_until: float = 0.0
 
 
 class _Busy(Exception):
@@ -219,7 +202,7 @@ class RemoteEngine:
         self.batch_size = in_flight
         key = os.environ.get(KEY_VARIABLE)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._servers = [_server(url.strip().rstrip("/"), headers) for url in urls]
+        self._servers = [server_at(url.strip().rstrip("/"), headers) for url in urls]
         self._timeout = timeout
         self._choosing = threading.Lock()
         self._prefill: bool | None = None  # whether forced tags can be; None until it is known
@@ -399,7 +382,7 @@ class RemoteEngine:
             "its address, with /v1 (--engine-url, or SPEECH_ENGINE_URL of a Space)."
         )
 
-    def _take(self) -> _Server:
+    def _take(self) -> Server:
         """The server to ask now; it counts one request more."""
         with self._choosing:
             now = time.monotonic()
@@ -409,74 +392,6 @@ class RemoteEngine:
             )
             server.in_flight += 1
             return server
-
-
-def _server(url: str, headers: dict[str, str]) -> _Server:
-    """The server at an address, with a client for it. EngineError where there can be none."""
-    named = without_password(url)
-    try:
-        address = httpx.URL(url)
-        asked, password = credentials(url)
-    except httpx.InvalidURL as error:
-        raise EngineError(f"{named} is no address{_reason(error, url)}.") from None
-    if address.scheme not in ("http", "https") or not address.host:
-        raise EngineError(
-            f"{named or 'An empty entry'} is no address of a vLLM server: write it like "
-            "http://127.0.0.1:8000/v1, and several with one comma between them."
-        )
-    proxy, named_by = _proxy(address)
-    shown = f"{without_password(proxy)} of {named_by}" if proxy else ""
-    certificates: ssl.SSLContext | bool = False  # an unreadable file breaks no http
-    try:
-        if address.scheme == "https":
-            certificates = httpx.create_ssl_context()
-    except OSError as error:
-        variable = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
-        raise EngineError(
-            f"The certificates in {os.environ.get(variable)} cannot be read "
-            f"({first_words(error)}): correct {variable}."
-        ) from error
-    try:
-        client = httpx.Client(
-            headers=headers,
-            auth=password,
-            limits=httpx.Limits(max_keepalive_connections=0),
-            verify=certificates,
-            proxy=proxy or None,
-            trust_env=False,
-        )
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise EngineError(
-            f"The proxy {shown} cannot be used for {named}{_reason(error, proxy)}: correct "
-            f"{named_by}, or put the server's name into NO_PROXY."
-        ) from None
-    return _Server(asked, client, named, shown)
-
-
-def _reason(error: Exception, address: str) -> str:
-    """What a library says of an address, unless it may quote a part of a password."""
-    return "" if "@" in address else f" ({first_words(error)})"
-
-
-def _proxy(address: httpx.URL) -> tuple[str, str]:
-    """The environment's proxy for an address and what names it; empty where the server is near."""
-    if _near(address.host) or urllib.request.proxy_bypass(address.host):
-        return "", ""
-    known = urllib.request.getproxies()
-    for scheme in (address.scheme, "all"):
-        if proxy := known.get(scheme):
-            variables = f"{scheme}_proxy", f"{scheme}_proxy".upper()
-            named_by = next((x for x in variables if os.environ.get(x)), "the system's settings")
-            return proxy if "://" in proxy else f"http://{proxy}", named_by
-    return "", ""
-
-
-def _near(host: str) -> bool:
-    """Whether a host is this machine or in its network: a private address, or a name inside."""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith(_NEAR)
 
 
 def _check(reply: httpx.Response, deadline: float, url: str, proxy: str, *, starting: bool) -> None:

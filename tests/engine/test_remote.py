@@ -24,7 +24,7 @@ import pytest
 import soundfile
 
 from speech_translation import cli, load_audio, translate
-from speech_translation.engine import Request, load_engine, remote
+from speech_translation.engine import Request, load_engine, remote, servers
 from speech_translation.engine.remote import RemoteEngine
 from speech_translation.errors import EngineError, ServerUnreachable
 from speech_translation.types import SAMPLE_RATE, Direction, Flag
@@ -623,7 +623,7 @@ def test_a_proxy_does_not_stand_before_this_machine(
 def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, through: bool) -> None:
     no_proxy.setenv("all_proxy", "proxy.example:3128")
     no_proxy.setenv("no_proxy", "company.example")
-    server = remote._server(f"http://{host}:8000/v1", {})
+    server = servers.server_at(f"http://{host}:8000/v1", {})
     assert server.proxy == ("http://proxy.example:3128 of all_proxy" if through else "")
 
 
