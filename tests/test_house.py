@@ -82,6 +82,7 @@ LIGHT = [
     "speech_translation/engine/local.py",
     "speech_translation/engine/memory.py",
     "speech_translation/engine/prompt.py",
+    "speech_translation/engine/question.py",
     "speech_translation/engine/remote.py",
     "speech_translation/engine/servers.py",
     "speech_translation/engine/tokenizer.py",

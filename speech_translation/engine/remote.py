@@ -5,46 +5,29 @@ forced one the tag is put at the beginning of the answer, as in training; a serv
 template does not render it is asked through /audio/translations, which sets the same tag but leaves
 out the (empty) system turn and tells no probabilities. Which of the two servers take is found out
 by asking, and asked again every ten minutes.
-
-Each request has a connection of its own, which another thread may shut: that ends a request on
-which a server sits. A connection of a pool could not be told from the others.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
 import json
 import logging
 import math
 import os
 import random
-import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
-import numpy as np
-import soundfile
 
 from speech_translation.engine.base import Request
-from speech_translation.engine.prompt import (
-    ASR_TEXT,
-    flags_for,
-    parse_reply,
-    strip_control_tokens,
-    tag_of,
-    token_budget,
-)
+from speech_translation.engine.prompt import flags_for
+from speech_translation.engine.question import Busy, Question, clean, heard
 from speech_translation.engine.servers import Server, server_at
 from speech_translation.errors import EngineError, ServerUnreachable
-from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Seconds
+from speech_translation.types import Direction, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
 TIMEOUT: Seconds = 120.0
@@ -64,16 +47,7 @@ _HANGING_UP: Seconds = 1.0  # what threads have for noticing that their connecti
 
 _log = logging.getLogger(__name__)
 
-# What a terminal would act on: a server's text is a stranger's. Lines and tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-_TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
-
 T = TypeVar("T")
-
-
-class _Busy(Exception):
-    """The server cannot answer now."""
 
 
 class _Refused(Exception):
@@ -82,101 +56,6 @@ class _Refused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-class _Line:
-    """The connection of one request, for whoever waits for the answer."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self.is_shut = False
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Hear what httpcore does for the request: TLS makes another socket of the first."""
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            with self._lock:
-                self._socket = info["return_value"].get_extra_info("socket")
-            if self.is_shut:
-                self.shut()
-
-    def shut(self) -> None:
-        """End the connection: its reader hears that the server has gone."""
-        with self._lock:
-            self.is_shut = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):  # it is over
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One segment of a request, as it is sent."""
-
-    request: Request
-    index: int
-    line: _Line = field(default_factory=_Line)
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.line.is_shut or self.request.abandoned
-
-    @property
-    def unanswered(self) -> Hypothesis:
-        """What a caller gets who has given up."""
-        return Hypothesis("", self.request.direction, flags=frozenset({Flag.TRUNCATED}))
-
-    @property
-    def samples(self) -> np.ndarray:
-        return self.request.batch[self.index]
-
-    @property
-    def context(self) -> str:
-        return strip_control_tokens(self.request.context)
-
-    def hear(self, text: str) -> None:
-        """Tell the caller of the text so far."""
-        if self.request.on_text is not None and text:
-            self.request.on_text(self.index, text)
-
-    @property
-    def tag(self) -> str:
-        """The beginning of the answer; empty for an automatic direction."""
-        target = self.request.direction.target
-        return f"language {target.tag}{ASR_TEXT}" if target else ""
-
-    def options(self) -> dict[str, Any]:
-        return {
-            "temperature": 0,
-            "repetition_penalty": self.request.repetition_penalty,
-            "max_completion_tokens": (
-                _TAG_TOKENS if self.request.only_direction else token_budget(len(self.samples))
-            ),
-        }
-
-    def wav(self) -> bytes:
-        """The samples as they are: 32-bit float."""
-        file = io.BytesIO()
-        soundfile.write(file, self.samples, SAMPLE_RATE, "FLOAT", format="WAV")
-        return file.getvalue()
-
-    def chat(self) -> dict[str, Any]:
-        sound = {"data": base64.b64encode(self.wav()).decode(), "format": "wav"}
-        messages: list[dict[str, Any]] = [
-            {"role": "system", "content": self.context},
-            {"role": "user", "content": [{"type": "input_audio", "input_audio": sound}]},
-        ]
-        body = self.options() | {
-            "messages": messages,
-            "logprobs": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if self.tag:
-            messages.append({"role": "assistant", "content": self.tag})
-            body |= {"add_generation_prompt": False, "continue_final_message": True}
-        return body
 
 
 class RemoteEngine:
@@ -231,7 +110,7 @@ class RemoteEngine:
 
         Who gives up is answered at once, and the servers notice that the connections are shut.
         """
-        questions = [_Question(request, index) for index in range(len(request.batch))]
+        questions = [Question(request, index) for index in range(len(request.batch))]
         asked = [self._pool.submit(self._translate, question) for question in questions]
         try:
             while wait(asked, _ASKED_EVERY).not_done:
@@ -251,7 +130,7 @@ class RemoteEngine:
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout
 
-    def _translate(self, question: _Question) -> Hypothesis:
+    def _translate(self, question: Question) -> Hypothesis:
         deadline = self._deadline()
         forced = question.request.direction is not Direction.AUTO
         try:
@@ -286,16 +165,16 @@ class RemoteEngine:
         self._prefill = False
         self._ask_again = time.monotonic() + ASKED_AGAIN
 
-    def _chat(self, question: _Question, deadline: float) -> Hypothesis:
+    def _chat(self, question: Question, deadline: float) -> Hypothesis:
         def listen(reply: httpx.Response) -> Hypothesis:
-            return _heard(question, _events(reply, deadline))
+            return heard(question, _events(reply, deadline))
 
         body = question.chat() | {"model": self._model}
         return self._ask("POST", "/chat/completions", listen, deadline, question, json=body)
 
-    def _audio_translation(self, question: _Question, deadline: float) -> Hypothesis:
+    def _audio_translation(self, question: Question, deadline: float) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
-            return _CONTROL.sub("", str(json.loads(_body(reply, deadline))["text"])).strip()
+            return clean(str(json.loads(_body(reply, deadline))["text"])).strip()
 
         assert question.request.direction.target is not None
         form = question.options() | {"model": self._model}
@@ -321,7 +200,7 @@ class RemoteEngine:
         path: str,
         read: Callable[[httpx.Response], T],
         deadline: float,
-        question: _Question | None = None,
+        question: Question | None = None,
         **content: Any,
     ) -> T:
         """What `read` makes of the answer; another try, elsewhere if possible, where none is whole.
@@ -350,7 +229,7 @@ class RemoteEngine:
                 raise ServerUnreachable(
                     f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
                 ) from None
-            except (httpx.TransportError, _Busy) as error:
+            except (httpx.TransportError, Busy) as error:
                 if abandoned():
                     raise ServerUnreachable(f"{url} was not waited for.") from error
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -414,7 +293,7 @@ def _check(reply: httpx.Response, deadline: float, url: str, proxy: str, *, star
     if status in {401, 403}:
         raise EngineError(f"{url} asks for a key: put it into {KEY_VARIABLE}.")
     if status in BUSY or starting:
-        raise _Busy(f"{status} {said}".strip())
+        raise Busy(f"{status} {said}".strip())
     raise _Refused(status, f"{url} says{through} {status} {said}")
 
 
@@ -443,52 +322,3 @@ def _events(reply: httpx.Response, deadline: float) -> Iterator[dict[str, Any]]:
                 return
             yield json.loads(data)
     raise httpx.RemoteProtocolError("the answer broke off")
-
-
-def _heard(question: _Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
-    """The hypothesis that a streamed chat completion amounts to."""
-    reply, logprobs, tokens, truncated = question.tag, list[tuple[str, float]](), 0, False
-    for event in events:
-        if "error" in event:
-            raise _Busy(str(event["error"])[:200])
-        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-        for choice in event["choices"]:
-            piece = _CONTROL.sub("", choice["delta"].get("content") or "")
-            reply += piece
-            scored = (choice.get("logprobs") or {}).get("content") or ()
-            # JSON has no NaN: vLLM sends null.
-            logprobs += [(x["token"], _number(x["logprob"])) for x in scored]
-            truncated = truncated or choice.get("finish_reason") == "length"
-            if piece:
-                question.hear(parse_reply(reply, growing=True)[1])
-        if question.given_up:
-            break  # the connection is closed, and vLLM ends the generation
-    language, text = parse_reply(reply)
-    direction = Direction.to(language) if language else Direction.AUTO
-    if question.request.only_direction:
-        scores = _numbers(logprobs[: _TAG_TOKENS - 1])
-        # A server that tells no probability is believed where it says the same twice.
-        named = sum(scores) if scores else math.log(0.99)
-        return Hypothesis("", direction, tokens, named)
-    names = [token for token, _ in logprobs]
-    start = names.index(ASR_TEXT) + 1 if ASR_TEXT in names else 0
-    scores = _numbers(logprobs[start:])
-    mean = sum(scores) / len(scores) if scores else 0.0
-    flags = flags_for(text, direction, mean_logprob=mean, truncated=truncated)
-    mean = math.nan if text and not scores else mean
-    return Hypothesis(text, direction, tokens, mean, flags, tag_of(reply))
-
-
-def _number(score: float | None) -> float:
-    return math.nan if score is None else score
-
-
-def _numbers(logprobs: Sequence[tuple[str, float]]) -> list[float]:
-    """The scores that are numbers. EngineError when there are scores and none is one."""
-    scores = [score for _, score in logprobs if math.isfinite(score)]
-    if logprobs and not scores:
-        raise EngineError(
-            "The model computes no numbers on the server: start vLLM with --dtype bfloat16 or "
-            "float32."
-        )
-    return scores
