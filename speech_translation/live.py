@@ -16,8 +16,9 @@ import numpy as np
 from speech_translation.engine import WINDOW, Engine
 from speech_translation.errors import AudioError
 from speech_translation.levels import Mixer, Samples, StreamScale
-from speech_translation.segments import SENTENCE, Policy, SpeechStream, Utterance
+from speech_translation.segments import SENTENCE, Policy, Utterance
 from speech_translation.session import RETRY_FLAGS, Session
+from speech_translation.speech_stream import SpeechStream
 from speech_translation.text import JAPANESE, sentence_ends
 from speech_translation.translate import common_direction
 from speech_translation.types import (

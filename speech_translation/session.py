@@ -335,6 +335,4 @@ def _heard_in(hypothesis: Hypothesis) -> Direction:
 def _part(utterance: Utterance, regions: tuple[Span, ...]) -> Utterance:
     """Some of the regions of an utterance, as one of its own."""
     begin = utterance.span.start
-    return Utterance(
-        regions, cut(utterance.samples, [Span(a - begin, b - begin) for a, b in regions])
-    )
+    return Utterance(regions, cut(utterance.samples, [region.moved(-begin) for region in regions]))

@@ -107,6 +107,10 @@ class Span(NamedTuple):
         """Start and end in seconds."""
         return self.start / SAMPLE_RATE, self.end / SAMPLE_RATE
 
+    def moved(self, by: int) -> Span:
+        """As long, and so many samples later."""
+        return Span(self.start + by, self.end + by)
+
 
 class RemarkKind(StrEnum):
     """What a remark is about."""

@@ -28,7 +28,8 @@ STOREYS = [
     {"types", "errors", "languages", "text", "files", "process"},
     {
         *("audio", "timeline", "decoding", "clock", "skipped", "parts", "endings", "tracks"),
-        *("levels", "detector", "segments", "atoms", "layout", "bilingual", "readings", "words"),
+        *("levels", "detector", "segments", "speech_stream", "atoms", "layout", "bilingual"),
+        *("readings", "words"),
     },
     {"engine", "captions", "cues", "manifest", "hub_sets", "transcripts", "video", "enclosed"},
     {"session", "translate", "other_direction"},

@@ -25,13 +25,13 @@ from speech_translation.process import NO_TELEMETRY
 from speech_translation.segments import (
     POLICIES,
     Policy,
-    SpeechStream,
     Utterance,
     cut,
     find_segments,
     segments_of,
     span_of,
 )
+from speech_translation.speech_stream import SpeechStream
 from speech_translation.types import Span
 
 RATE = 16_000
