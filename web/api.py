@@ -14,9 +14,10 @@ from speech_translation.errors import AudioError, SpeechTranslationError
 from speech_translation.segments import POLICIES
 from speech_translation.types import Direction, Show
 from speech_translation.video import VIDEO_FORMATS, require_captionable
+from web.browser_files import captions_files
 from web.film import impossible, write_film
 from web.refusals import Refusal, refusal
-from web.service import Service, captions_files, language_of, shown
+from web.service import Service, language_of, shown
 
 
 def program_endpoints(service: Service) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 from speech_translation.captions import as_data
 from speech_translation.types import Direction, Segment, Show, Translation
 from speech_translation.video import own_format
+from web.browser_files import playable
 from web.html import remark_words
 from web.refusals import Refusal
 from web.service import Service
@@ -53,7 +54,7 @@ def run(
         assert last.translation is not None
         assert path is not None
         yield _result(last, last.translation) | {
-            "sound": service.playable(path, last.translation),
+            "sound": playable(path, last.translation),
             "film": own_format(path),
         }
         other = service.other_direction(Direction(asked), last)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import threading
-import wave
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +13,12 @@ import gradio as gr
 import numpy as np
 
 from speech_translation.audio import claimed_seconds, load_audio
-from speech_translation.captions import FORMATS, Format, write
 from speech_translation.errors import (
     AudioError,
     ModelError,
     ServerUnreachable,
     SpeechTranslationError,
 )
-from speech_translation.files import replacing
 from speech_translation.other_direction import other_direction
 from speech_translation.segments import POLICIES, Policy
 from speech_translation.types import (
@@ -37,6 +33,7 @@ from speech_translation.types import (
 )
 from web import zerogpu
 from web.answers import Answers, question
+from web.browser_files import keep_sound
 from web.line import SHORT, Full, Line, Ticket
 from web.loading import Loading
 from web.refusals import Refusal, log_place, refusal
@@ -46,10 +43,6 @@ from web.streaming import UPDATE_INTERVAL, Update, stream
 from web.texts import clock, interface_language, say, words
 from web.transcriber import Transcriber
 
-PLAYABLE = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm", ".aac"}
-"""What browsers play by themselves."""
-
-_BLOCK = 1 << 18  # samples written at a time
 _DOUBT: Seconds = 60.0  # a recording may be longer than its header says, by this and a tenth
 
 
@@ -341,14 +334,6 @@ class Service:
             raise Refusal(f"{last.missing[language]} {part}")
         return last.translation
 
-    def playable(self, path: str, translation: Translation) -> str:
-        """The path of a wav file beside an upload that browsers do not play; "" if there is none.
-
-        It was written with the last update, of the sound track that was translated.
-        """
-        sound = _heard(path)
-        return str(sound) if translation.segments and sound and sound.exists() else ""
-
     def stop(self, request: gr.Request) -> None:
         """Stop the translations of the visitor who sent `request`."""
         for stopped, session in list(self._running.items()):
@@ -379,27 +364,6 @@ class Service:
         )
 
 
-def _heard(path: str) -> Path | None:
-    """Where the sound of an upload is that browsers do not play; None for one that they do."""
-    return None if Path(path).suffix.lower() in PLAYABLE else Path(path).with_suffix(".heard.wav")
-
-
-def keep_sound(path: str, samples: np.ndarray) -> None:
-    """Write what was decoded of an upload that browsers do not play; a full disk costs no result.
-
-    `samples` are float32 (n,) at 16 kHz. To be called while the place in line is held, which
-    counts their memory; a copy of two hours would take three times as much.
-    """
-    sound = _heard(path)
-    if sound is None:
-        return
-    with suppress(OSError), replacing(sound) as whole, wave.open(whole, "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
-        for start in range(0, len(samples), _BLOCK):
-            block = samples[start : start + _BLOCK]
-            file.writeframes(np.round(block * 32767).astype("<i2").tobytes())
-
-
 def _named(update: Update) -> Update:
     """The update; the remarks of a part say from when on the rest is missing."""
     translation = update.translation
@@ -408,22 +372,3 @@ def _named(update: Update) -> Update:
     end = translation.segments[-1].end if translation.segments else 0.0
     rest = Remark(RemarkKind.UNTRANSLATED, end, translation.duration)
     return replace(update, translation=replace(translation, remarks=(*translation.remarks, rest)))
-
-
-@contextmanager
-def captions_files(
-    translation: Translation, stem: str, show: Show = Show.TRANSLATION
-) -> Iterator[dict[Format, str]]:
-    """Paths of `translation` in every format while the context lasts; empty on a full disk."""
-    with ExitStack() as kept:
-        paths = dict[Format, str]()
-        try:
-            folder = Path(kept.enter_context(tempfile.TemporaryDirectory()))
-            for format in FORMATS:
-                path = folder / f"{stem}.{format}"
-                write(translation, path, format, show)
-                paths[format] = str(path)
-        except OSError as error:
-            print(f"captions cannot be written: {error.strerror}", file=sys.stderr)
-            paths = {}
-        yield paths

@@ -24,8 +24,9 @@ from speech_translation.audio import load_audio
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.files import need_temporary_folder, replace_file
 from speech_translation.types import SAMPLE_RATE, Direction
+from web.browser_files import captions_files
 from web.loading import Loading
-from web.service import Service, captions_files
+from web.service import Service
 from web.settings import Settings
 
 pytestmark = pytest.mark.slow

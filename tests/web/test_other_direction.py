@@ -19,8 +19,9 @@ from speech_translation.other_direction import other_direction, telling
 from speech_translation.segments import find_segments
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis, Span
 from web import zerogpu
+from web.browser_files import keep_sound, playable
 from web.loading import Loading
-from web.service import Service, keep_sound
+from web.service import Service
 from web.settings import Settings
 from web.streaming import Update
 from web.texts import words
@@ -140,7 +141,7 @@ def test_an_upload_that_is_deleted_meanwhile_is_heard_all_the_same(tmp_path: Pat
         path.unlink(missing_ok=True)  # nobody decodes it a second time, outside of the line
         last = update
     assert last.translation is not None
-    sound = load_audio(heard.playable(str(path), last.translation))
+    sound = load_audio(playable(str(path), last.translation))
     np.testing.assert_allclose(sound, clip("en_1"), atol=1e-4)
 
 
@@ -152,7 +153,7 @@ def test_a_folder_that_is_gone_costs_no_result(tmp_path: Path) -> None:
         last = update
     assert last.translation is not None
     assert last.text == reference("en_1")
-    assert heard.playable(str(path), last.translation) == ""
+    assert playable(str(path), last.translation) == ""
 
 
 def test_the_sound_for_the_page_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
