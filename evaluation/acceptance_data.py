@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from evaluation.invented import DATA, EXAMPLES
 from evaluation.long_recordings import Recording, Spoken, joined
 from evaluation.samples import read_samples
 from speech_translation.engine import WINDOW
 from speech_translation.manifest import Sample
-from speech_translation.text import sentence_ends
+from speech_translation.text import split_sentences
 from speech_translation.types import SAMPLE_RATE, Direction, Language
 
 JOINED = 4
@@ -59,8 +58,7 @@ def _recordings(clips: Sequence[Sample]) -> Iterator[Recording]:
     for clip in clips:
         sound = clip.load()
         if len(sound) > WINDOW * SAMPLE_RATE:
-            ends = [0, *sentence_ends(clip.text)]
-            sentences = [Spoken(0, 0, reference=clip.text[a:b].strip()) for a, b in pairwise(ends)]
+            sentences = [Spoken(0, 0, reference=text) for text in split_sentences(clip.text)]
             yield Recording(clip.id, sound, clip.direction, sentences)
     short = [clip for clip in clips if len(clip.load()) <= WINDOW * SAMPLE_RATE]
     yield from joined(short, "joined", each=JOINED)

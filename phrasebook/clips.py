@@ -24,10 +24,10 @@ import soundfile
 
 from phrasebook.held_out import TEST_SET, read_test_set
 from phrasebook.synthesis import Clip
-from phrasebook.utterances import split_sentences
 from speech_translation.engine import Engine, load_engine
 from speech_translation.errors import ModelError
 from speech_translation.files import replace_file
+from speech_translation.text import split_sentences
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Language, Seconds, Segment, Translation
 

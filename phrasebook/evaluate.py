@@ -26,11 +26,12 @@ from phrasebook.held_out import SETS, TEST_SET, read_test_set
 from phrasebook.pauses import broken_off
 from phrasebook.speech import STOPPED
 from phrasebook.synthesis import Clip
-from phrasebook.utterances import right_sentences, split_sentences, utterances
+from phrasebook.utterances import right_sentences, utterances
 from speech_translation.audio import EXTENSIONS, load_audio
 from speech_translation.engine import Engine, Request, load_engine
 from speech_translation.files import replace_file, replace_section
 from speech_translation.segments import SENTENCE
+from speech_translation.text import split_sentences
 from speech_translation.translate import translate
 from speech_translation.types import Direction, Flag, Hypothesis, Language
 

@@ -6,23 +6,17 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from itertools import cycle, pairwise
+from itertools import cycle
 
 import numpy as np
 
 from phrasebook.speech import join
 from phrasebook.synthesis import Clip
-from speech_translation.text import sentence_ends
+from speech_translation.text import split_sentences
 from speech_translation.types import SAMPLE_RATE, Language, Seconds
 
 PAUSES: tuple[Seconds, Seconds] = (0.1, 1.2)
 """From the end of one clip to the beginning of the next."""
-
-
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, without the spaces between them."""
-    edges = [0, *sentence_ends(text), len(text)]
-    return [part for first, last in pairwise(edges) if (part := text[first:last].strip())]
 
 
 def right_sentences(reply: str, reference: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from speech_translation.types import Flag, Flags, Language, Seconds
@@ -57,6 +58,12 @@ def sentence_ends(text: str) -> list[int]:
     that a small letter follows.
     """
     return [match.end() for match in _SENTENCE_END.finditer(text)]
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text`, and what follows the last end, without the spaces between them."""
+    edges = [0, *sentence_ends(text), len(text)]
+    return [part for first, last in pairwise(edges) if (part := text[first:last].strip())]
 
 
 def wrong_script(text: str, target: Language) -> bool:

@@ -1,4 +1,3 @@
-import itertools
 import json
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from speech_translation.text import (
     has_japanese,
     length_flags,
     repeated,
-    sentence_ends,
+    split_sentences,
     wrong_script,
 )
 from speech_translation.types import Direction, Flag, Language, Segment, Translation
@@ -82,9 +81,7 @@ def test_wrong_script(text: str, target: Language, wrong: bool) -> None:
 )
 def test_where_sentences_end(sentences: list[str]) -> None:
     text = "".join(sentences)
-    ends = [0, *sentence_ends(text), len(text)]
-    parts = [text[a:b].strip() for a, b in itertools.pairwise(ends) if text[a:b].strip()]
-    assert parts == [sentence.strip() for sentence in sentences if sentence]
+    assert split_sentences(text) == [sentence.strip() for sentence in sentences if sentence]
 
 
 def test_kanji_alone_is_japanese() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from phrasebook.sentences import pairs
 from phrasebook.synthesis import Clip
-from phrasebook.utterances import PAUSES, right_sentences, split_sentences, utterances
+from phrasebook.utterances import PAUSES, right_sentences, utterances
+from speech_translation.text import split_sentences
 from speech_translation.types import SAMPLE_RATE, Language
 
 REFERENCE = "Where is it? I like tea. Let's meet at 2:30. Thank you."
