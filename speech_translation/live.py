@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
-from difflib import SequenceMatcher
-from itertools import takewhile
-from typing import Any
 
 import numpy as np
 
 from speech_translation.engine import WINDOW, Engine
-from speech_translation.errors import AudioError
-from speech_translation.levels import Mixer, Samples, StreamScale
+from speech_translation.growing_text import GrowingLine, rest
+from speech_translation.microphone import Microphone, floats_of
 from speech_translation.segments import SENTENCE, Policy, Utterance
 from speech_translation.session import RETRY_FLAGS, Session
 from speech_translation.speech_stream import SpeechStream
-from speech_translation.text import JAPANESE, sentence_ends
+from speech_translation.text import sentence_ends
 from speech_translation.translate import common_direction
 from speech_translation.types import (
     SAMPLE_RATE,
@@ -31,9 +27,6 @@ from speech_translation.types import (
     Translation,
 )
 
-# What settles as one: a kana or kanji, or a word of another script, and the space after it.
-_UNIT = re.compile(rf"(?:[{JAPANESE}]|[^{JAPANESE}\s]+)\s*")
-
 _CLOSED: Seconds = 0.1  # after its end a window is surely closed
 
 # A sentence that the model ends at a pause is over when the pause has lasted, or when the model,
@@ -43,15 +36,8 @@ _CLOSED: Seconds = 0.1  # after its end a window is surely closed
 _PAUSE: Seconds = 0.5
 _LASTED: Seconds = 2.5
 _FOLLOWS: Seconds = 1.0
-# A sentence that ended is repeated, and hardly longer than before; so is the first half of one that
-# did not, but it is longer then.
-_ALIKE = 0.6  # share of its letters
-_LONGER = 1.25  # times its letters, and
-_FEW = 2  # letters more
 
 _STEP = SAMPLE_RATE // 4  # between two looks; their places do not depend on the chunks
-
-_NOTHING = np.empty(0, np.float32)
 
 
 class LiveTranslator:
@@ -90,14 +76,11 @@ class LiveTranslator:
         self._clock = clock
         self._lock = threading.Lock()
         self._finished = False
-        self._rate = SAMPLE_RATE
-        self._resampler: Any = None
-        self._mixer = Mixer()
-        self._scale = StreamScale()
+        self._microphone = Microphone()
         self._speech = SpeechStream(policy)
-        self._unheard = _NOTHING
+        self._unheard = np.empty(0, np.float32)
         self._ended: list[Utterance] = []  # and not translated yet
-        self._line = _Line()
+        self._line = GrowingLine()
         self._line_span: Span | None = None  # the speech that the line was made from
         self._heard = 0  # samples
         self._sentence: tuple[Utterance, Hypothesis] | None = None  # that may be over
@@ -138,14 +121,14 @@ class LiveTranslator:
         """
         if not rate > 0:
             raise ValueError(f"The rate of a chunk is in Hz and above 0, not {rate}.")
-        floats = _floats(samples)
+        floats = floats_of(samples)
         with self._lock:
             if self._finished:
                 raise RuntimeError("This talk is finished. Start a new LiveTranslator.")
             began = self._clock()
-            mono = self._mixer.mix(floats, rate)
-            self._hear(self._resampled(mono, rate))
-            seconds = len(mono) / rate
+            heard = self._microphone.heard(floats, rate)
+            self._unheard = np.concatenate([self._unheard, heard])
+            seconds = len(floats) / rate
             self._duration += seconds
             self._next = began - self._late + seconds
             try:
@@ -164,7 +147,7 @@ class LiveTranslator:
             began = self._clock()
             if not self._finished:
                 self._finished = True
-                self._hear(self._drained())
+                self._unheard = np.concatenate([self._unheard, self._microphone.drained()])
             self._fix()
             while len(self._unheard):
                 self._listen()
@@ -187,31 +170,6 @@ class LiveTranslator:
             tokens=sum(segment.tokens for segment in segments),
         )
 
-    def _hear(self, samples: Samples) -> None:
-        """Take sound at 16 kHz for the next looks."""
-        self._unheard = np.concatenate([self._unheard, self._scale.hear(samples)])
-
-    def _resampled(self, mono: Samples, rate: int) -> Samples:
-        """`mono` at 16 kHz, as far as it is known yet: the filter holds back 30 ms."""
-        rest = _NOTHING
-        if rate != self._rate:
-            import soxr
-
-            same = rate == SAMPLE_RATE
-            resampler = None if same else soxr.ResampleStream(rate, SAMPLE_RATE, 1)
-            rest = self._drained()
-            self._rate, self._resampler = rate, resampler
-        if self._resampler is not None:
-            mono = self._resampler.resample_chunk(mono)
-        return np.concatenate([rest, mono])
-
-    def _drained(self) -> Samples:
-        """What the filter still holds."""
-        if self._resampler is None:
-            return _NOTHING
-        rest: Samples = self._resampler.resample_chunk(_NOTHING, last=True)
-        return rest
-
     def _fix(self) -> None:
         """Turn the utterances that have ended into captions."""
         while self._ended:
@@ -223,7 +181,7 @@ class LiveTranslator:
             self._ended = self._ended[len(batch) :]
 
     def _begin_line(self) -> None:
-        self._line = _Line()
+        self._line = GrowingLine()
         self._sentence = None
         self._windows = 0
 
@@ -265,8 +223,8 @@ class LiveTranslator:
         text = hypothesis.text
         if self._sentence is not None:
             before = self._sentence[1].text
-            if rest := _rest(text, after=before):
-                self._fix_sentence(rest)
+            if behind := rest(text, after=before):
+                self._fix_sentence(behind)
                 return
             if text != before:
                 self._sentence = None  # it did not end there
@@ -293,10 +251,10 @@ class LiveTranslator:
             self._line.renew(hypothesis.text)
         return hypothesis
 
-    def _fix_sentence(self, rest: str = "") -> None:
+    def _fix_sentence(self, behind: str = "") -> None:
         """Make the sentence that is over a caption, as it was translated when it ended.
 
-        The line goes on with `rest`, what has been heard behind it.
+        The line goes on with what has been heard `behind` it.
         """
         assert self._sentence is not None
         utterance, hypothesis = self._sentence
@@ -305,7 +263,7 @@ class LiveTranslator:
         (source,) = self._session.transcribed([utterance], [hypothesis])
         self.segments += (self._session.segment(utterance, hypothesis, source),)
         self._begin_line()
-        self._line.renew(rest)
+        self._line.renew(behind)
 
     def _renew(self) -> None:
         """Translate what is being said, as far as it was heard, if it is time and there is time.
@@ -345,61 +303,6 @@ class LiveTranslator:
         self._cost = self._clock() - began, _seconds(utterances)
 
 
-class _Line:
-    """A translation that grows, and how much of it has settled.
-
-    What two in succession begin with alike is settled, but for their last word, which may be half
-    heard: local agreement (Liu, Spanakis and Niehues 2020).
-    """
-
-    def __init__(self) -> None:
-        self.settled = self.tentative = ""
-        self._last: list[str] = []
-
-    def renew(self, text: str) -> None:
-        """Take the next translation of the longer speech."""
-        units = _UNIT.findall(text)
-        settled = _UNIT.findall(self.settled)
-        pairs = zip(self._last[:-1], units[:-1], strict=False)
-        agreed = [unit for unit, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-        if agreed[: len(settled)] == settled:
-            settled = agreed
-        self._last = units
-        self.settled = "".join(settled)
-        self.tentative = "".join(units[_continuation(settled, units) :])
-
-
-def _continuation(settled: list[str], units: list[str]) -> int:
-    """Where `units` go on after `settled`, even if they begin otherwise: by what they share."""
-    shared = SequenceMatcher(None, settled, units, autojunk=False).find_longest_match()
-    return shared.b - shared.a + len(settled)
-
-
-def goes_on(text: str, after: str) -> bool:
-    """Whether `text`, of longer speech, ends a sentence where `after` ends, and goes on behind it.
-
-    It need not say the same words: what follows may put another light on them.
-    """
-    return bool(_rest(text, after))
-
-
-def _rest(text: str, after: str) -> str:
-    """What `text` says behind the sentence that ends where `after` ends; empty if none does."""
-    count, ends = len(sentence_ends(after)), sentence_ends(text)
-    if not count or len(ends) < count:
-        return ""
-    before, now = _sentence(after, count), _sentence(text, count)
-    alike = SequenceMatcher(None, before, now, autojunk=False).ratio() >= _ALIKE
-    ended = alike and len(now) <= _LONGER * len(before) + _FEW
-    return text[ends[count - 1] :].strip() if ended else ""
-
-
-def _sentence(text: str, number: int) -> str:
-    """The sentence of `text` with this number; the first is 1."""
-    edges = [0, *sentence_ends(text)]
-    return text[edges[number - 1] : edges[number]].strip()
-
-
 def _spoken(utterance: Utterance, since: int) -> Seconds:
     """How long somebody speaks in `utterance` after sample `since`, pauses left out."""
     return sum(max(0, end - max(start, since)) for start, end in utterance.regions) / SAMPLE_RATE
@@ -407,23 +310,3 @@ def _spoken(utterance: Utterance, since: int) -> Seconds:
 
 def _seconds(utterances: list[Utterance]) -> Seconds:
     return sum(end - start for start, end in (x.span for x in utterances)) / SAMPLE_RATE
-
-
-def _floats(samples: np.ndarray) -> Samples:
-    """A chunk in [-1, 1], as far as it is not louder: float32 `(n, channels)`."""
-    if not isinstance(samples, np.ndarray):
-        raise TypeError(f"Samples are a numpy array, not a {type(samples).__name__}.")
-    if samples.dtype.kind not in "if" or samples.ndim not in (1, 2) or samples.shape[1:] == (0,):
-        raise ValueError(
-            "Samples are signed integers or floats of shape (n,) or (n, channels), not "
-            f"{samples.dtype} of shape {samples.shape}."
-        )
-    floats = samples.astype(np.float32)
-    if samples.dtype.kind == "i":
-        floats /= -float(np.iinfo(samples.dtype).min)
-    if not np.isfinite(floats).all():
-        raise AudioError(
-            "The microphone delivered samples that are not numbers (NaN or infinite). Choose "
-            "another microphone, or reload the page."
-        )
-    return floats[:, None] if floats.ndim == 1 else floats

@@ -25,11 +25,11 @@ ROOMS = {
 
 # Storeys of the library, from the ground up: a module imports from its own storey or from below.
 STOREYS = [
-    {"types", "errors", "languages", "text", "files", "process"},
+    {"types", "errors", "languages", "text", "growing_text", "files", "process"},
     {
         *("audio", "timeline", "decoding", "clock", "skipped", "parts", "endings", "tracks"),
-        *("levels", "detector", "segments", "speech_stream", "atoms", "layout", "bilingual"),
-        *("readings", "words"),
+        *("levels", "microphone", "detector", "segments", "speech_stream"),
+        *("atoms", "layout", "bilingual", "readings", "words"),
     },
     {"engine", "captions", "cues", "manifest", "hub_sets", "transcripts", "video", "enclosed"},
     {"session", "translate", "other_direction"},

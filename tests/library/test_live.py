@@ -15,7 +15,8 @@ from memory import traced
 from evaluation.performance.live_delay import measure
 from speech_translation.engine import Request, load_engine
 from speech_translation.errors import AudioError, EngineError
-from speech_translation.live import LiveTranslator, goes_on
+from speech_translation.growing_text import rest
+from speech_translation.live import LiveTranslator
 from speech_translation.segments import POLICIES
 from speech_translation.text import sentence_ends
 from speech_translation.translate import translate
@@ -390,7 +391,7 @@ def test_a_full_stop_that_the_rest_takes_back_fixes_nothing() -> None:
     ],
 )
 def test_when_a_sentence_is_over(before: str, after: str, over: bool) -> None:
-    assert goes_on(after, after=before) is over
+    assert bool(rest(after, after=before)) is over
 
 
 class EndsEverything(StandIn):
