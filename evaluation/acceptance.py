@@ -40,7 +40,8 @@ from evaluation.acceptance_page import page
 from evaluation.invented import outcomes, sounds
 from evaluation.long_recordings import Recording
 from evaluation.provenance import revision
-from speech_translation.arguments import Parser, positive
+from speech_translation.arguments import Parser
+from speech_translation.bounds import bounded
 from speech_translation.engine import PHRASEBOOK, PUBLISHED_MODEL, Engine, Request, load_engine
 from speech_translation.engine.base import NamesModel
 from speech_translation.engine.checkpoint import PHRASEBOOK_FOLDER, locate, weight_files
@@ -309,7 +310,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="as in inference.py")
     parser.add_argument("--each", type=int, default=EACH, help="clips of a direction (%(default)s)")
     parser.add_argument(
-        "--minutes", type=positive(float), default=math.inf, help="end after so many (no limit)"
+        "--minutes",
+        type=bounded(float, above=0, endless=True),
+        default=math.inf,
+        help="end after so many (no limit)",
     )
     parser.add_argument("--output", type=Path, help="where to keep the page (Markdown)")
     options = parser.parse_args(argv)

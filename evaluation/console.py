@@ -1,30 +1,12 @@
-"""The numbers that a program of this folder is called with, how it is shown, and how it ends."""
+"""How the command of a program of this folder is shown, and how it ends."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 
 from speech_translation.errors import SpeechTranslationError, one_line, without_password
-
-
-def count(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def finite(text: str) -> float:
-    """A number that is neither infinite nor none, for argparse."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is no finite number")
-    return value
 
 
 def status(program: Callable[[], object]) -> int:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.console import count
 from evaluation.long_recordings import (
     JOINED_SENTENCES,
     Recording,
@@ -18,6 +17,7 @@ from evaluation.long_recordings import (
 )
 from evaluation.run import BOTH, load_data
 from evaluation.samples import DataError
+from speech_translation.bounds import bounded
 from speech_translation.types import Direction
 
 TALKS = Path(".cache/segmentation/manifest.jsonl")
@@ -37,13 +37,17 @@ def data_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--join", help="fleurs, covost2, or a manifest of single sentences (JSONL)")
     data.add_argument("--segment-list", type=Path, help="YAML of segments, as IWSLT's sets have it")
-    parser.add_argument("--each", type=count, default=JOINED_SENTENCES, help="sentences to join")
+    parser.add_argument(
+        "--each", type=bounded(int, 1), default=JOINED_SENTENCES, help="sentences to join"
+    )
     parser.add_argument("--recordings", type=Path, help="of --segment-list: the folder of its wavs")
     parser.add_argument("--transcripts", type=Path, help="of --segment-list, a line for each")
     parser.add_argument("--references", type=Path, help="of --segment-list, a line for each")
     parser.add_argument("--title", help="what the data is called in the table")
     parser.add_argument("--direction", choices=["both", *(d.value for d in BOTH)], default="both")
-    parser.add_argument("--limit", type=count, help="only the first recordings of each direction")
+    parser.add_argument(
+        "--limit", type=bounded(int, 1), help="only the first recordings of each direction"
+    )
 
 
 def recordings_of(options: argparse.Namespace) -> tuple[str, Iterator[Recording]]:

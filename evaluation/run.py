@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluation.cascade import Cascade
-from evaluation.console import count, finite, status
+from evaluation.console import status
 from evaluation.hypotheses import (
     Line,
     by_direction,
@@ -44,6 +44,7 @@ from evaluation.provenance import attention, circumstances, revision
 from evaluation.rivals import Rival
 from evaluation.samples import DataError, read_samples
 from evaluation.systems import CASCADE, LOCAL_PACKAGES, SYSTEMS
+from speech_translation.bounds import bounded
 from speech_translation.engine import Engine
 from speech_translation.engine.chat import Chat
 from speech_translation.files import replace_file
@@ -111,7 +112,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="fleurs", help="fleurs, covost2 or a manifest (JSONL)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--batch-size", type=count, help="default: what suits the system")
+    parser.add_argument("--batch-size", type=bounded(int, 1), help="default: what suits the system")
     parser.add_argument(
         "--decoding",
         choices=["greedy", "recommended"],
@@ -242,11 +243,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine_options(command)
     command.add_argument("--direction", choices=["both", *(d.value for d in BOTH)], default="both")
     command.add_argument("--auto", action="store_true", help="let the model name the direction")
-    command.add_argument("--limit", type=count, help="only the first samples of each direction")
+    command.add_argument(
+        "--limit", type=bounded(int, 1), help="only the first samples of each direction"
+    )
     command.add_argument(
         "--noise", choices=[*KINDS, BABBLE], help="mixed with the speech (evaluation/noise.py)"
     )
-    command.add_argument("--ratio", type=finite, default=10.0, help="of speech to noise, dB (10)")
+    command.add_argument(
+        "--ratio", type=bounded(float), default=10.0, help="of speech to noise, dB (10)"
+    )
     command.add_argument(
         "--renew", action="store_true", help="make it anew, and keep the old file if it is the same"
     )

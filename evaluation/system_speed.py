@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.console import count, shown_command, status
+from evaluation.console import shown_command, status
 from evaluation.metrics import direction_title
 from evaluation.rivals import Rival
 from evaluation.run import BOTH, engine_options, header, load_data, load_system
 from evaluation.samples import DataError
+from speech_translation.bounds import bounded
 from speech_translation.engine import Engine, Request
 from speech_translation.errors import AudioError
 from speech_translation.files import replace_file
@@ -160,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.system_speed", description=__doc__)
     engine_options(parser)
     parser.add_argument(
-        "--clips", type=count, default=CLIPS, help="of each direction (%(default)s)"
+        "--clips", type=bounded(int, 1), default=CLIPS, help="of each direction (%(default)s)"
     )
     parser.set_defaults(auto=False, limit=None)
     options = parser.parse_args(argv)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from speech_translation.audio import EXTENSIONS, MAX_SECONDS
+from speech_translation.bounds import bounded
 from speech_translation.bulk import LISTS, is_single
 from speech_translation.captions import FORMATS
 from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL
@@ -37,19 +38,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with status 2."""
         super().error(without_password(message))
-
-
-def positive(kind: type) -> Any:
-    """Reads a number of a `kind` that is above 0, for argparse."""
-
-    def read(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    read.__name__ = kind.__name__
-    return read
 
 
 def parser() -> Parser:
@@ -169,14 +157,14 @@ def parser() -> Parser:
     add("--context", default="", help="names and terms that may occur (experimental)")
     add(
         "--max-seconds",
-        type=positive(float),
+        type=bounded(float, above=0, endless=True),
         default=MAX_SECONDS,
         help="refuse longer recordings (default: %(default)g)",
     )
-    add("--batch-size", type=positive(int), help="segments translated at a time")
+    add("--batch-size", type=bounded(int, above=0), help="segments translated at a time")
     add(
         "--jobs",
-        type=positive(int),
+        type=bounded(int, above=0),
         default=1,
         metavar="N",
         help="translate N recordings at a time into --output-dir (default: %(default)s)",

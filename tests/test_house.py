@@ -25,7 +25,7 @@ ROOMS = {
 
 # Storeys of the library, from the ground up: a module imports from its own storey or from below.
 STOREYS = [
-    {"types", "errors", "languages", "text", "growing_text", "files", "process"},
+    {"types", "errors", "languages", "text", "growing_text", "files", "process", "bounds"},
     {
         *("audio", "timeline", "decoding", "clock", "skipped", "parts", "endings", "tracks"),
         *("levels", "microphone", "detector", "segments", "speech_stream"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from speech_translation.bounds import bounded
 from speech_translation.errors import SpeechTranslationError
 
 FROZEN = ("encoder", "decoder")
@@ -99,25 +99,13 @@ class Recipe:
         return self.update // together
 
 
-def _number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Any:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high or math.isinf(value):
-            raise ValueError
-        return value
-
-    limits = f"{low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
-    parse.__name__ = f"{kind.__name__} ({limits})"  # argparse: "invalid int (at least 1) value"
-    return parse
-
-
 def parser() -> argparse.ArgumentParser:
     """The options, each with its default."""
     command = argparse.ArgumentParser(
         prog="python -m training.sft",
         description="Fine-tune Qwen3-ASR for speech translation with the model card's recipe.",
     )
-    count, positive, share = _number(int, 1), _number(float, 1e-12), _number(float, 0, 1)
+    count, positive, share = bounded(int, 1), bounded(float, above=0), bounded(float, 0, 1)
     card = {field.name: field.default for field in fields(Recipe)}
 
     def add(flag: str, help: str, **options: Any) -> None:
@@ -137,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     add("--warmup", "share of the steps that warm up", type=share)
     add("--batch-size", "samples per device and pass", type=count, dest="batch")
     add("--update", "samples per step, on all devices together", type=count)
-    add("--weight-decay", "of AdamW", type=_number(float, 0))
+    add("--weight-decay", "of AdamW", type=bounded(float, 0))
     add("--optimizer", "adamw8bit needs bitsandbytes and a GPU", choices=list(OPTIMIZERS))
     add(
         "--lora",
@@ -155,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--chrf-clips",
         "of the evaluation set, translated at each evaluation; 0 for none",
-        type=_number(int, 0),
+        type=bounded(int, 0),
     )
     add(
         "--keep",
@@ -168,9 +156,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--transcribe",
         "share of samples that are written in the language spoken, with their transcript",
-        type=_number(float, 0, 0.9),
+        type=bounded(float, 0, 0.9),
     )
-    add("--speed", "clips up to so much faster or slower; try 0.1", type=_number(float, 0, 0.5))
+    add("--speed", "clips up to so much faster or slower; try 0.1", type=bounded(float, 0, 0.5))
     add("--noise", "share of clips with noise, 5 to 30 dB below them", type=share)
     add("--masks", "hide bands and spans of the features (SpecAugment)", action="store_true")
     add("--report-to", "another place for the curve", choices=list(REPORTS))
@@ -183,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     add("--shard", "spread the model over the GPUs that torchrun starts", action="store_true")
     add("--attention", "flash_attention_2 needs flash-attn and a GPU", choices=list(ATTENTION))
     add("--gradient-checkpointing", "less memory, slower steps", action="store_true")
-    add("--workers", "processes that decode audio", type=_number(int, 0))
+    add("--workers", "processes that decode audio", type=bounded(int, 0))
     add("--seed", "of the order of the samples", type=int)
     return command
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from speech_translation.arguments import Parser
+from speech_translation.bounds import bounded
 from speech_translation.engine import PHRASEBOOK, PRECISIONS, PUBLISHED_MODEL
 from speech_translation.errors import without_password
 from speech_translation.transcripts import ADVISED
 from speech_translation.types import Direction
 
 _ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
-
-_KINDS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
@@ -141,26 +140,20 @@ def _switch(variable: str) -> Callable[[str], bool]:
 
 
 def _reader(
-    kind: Callable[[str], Any], variable: str, known: Sequence[str] = (), form: str = ""
+    kind: type, variable: str, known: Sequence[str] = (), form: str = ""
 ) -> Callable[[str], Any]:
-    """Reads an option: nothing, or one of `known` or of the `form` of a pattern if there are any.
+    """Reads an option: a number above 0, or a text.
 
-    argparse names the option, and whoever set the variable looks for that.
+    The text is empty, or one of `known` or of the `form` of a pattern if there are any. argparse
+    names the option, and whoever set the variable looks for that.
     """
+    named = f" (the option, or {variable})"
+    if kind is not str:
+        return bounded(kind, above=0, endless=True, named=named)
 
-    def read(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not {_KINDS[kind]} (the option, or {variable})"
-            ) from None
-        if kind in _KINDS and not value > 0:  # which NaN never is
-            raise argparse.ArgumentTypeError(f"{text!r} is not above 0 (the option, or {variable})")
-        if known and value and value not in known and not re.fullmatch(form, value):
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is none of {', '.join(known)} (the option, or {variable})"
-            )
-        return value
+    def read(text: str) -> str:
+        if known and text and text not in known and not re.fullmatch(form, text):
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}{named}")
+        return text
 
     return read

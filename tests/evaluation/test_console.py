@@ -54,7 +54,7 @@ def test_a_number_out_of_range_is_wrong_usage(
         program(options)
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert f"argument {options[-2]}: {options[-1]} is no" in said
+    assert f"argument {options[-2]}: {options[-1]!r} is not " in said
 
 
 def test_a_report_without_scores_compares_nothing(capsys: pytest.CaptureFixture[str]) -> None:
