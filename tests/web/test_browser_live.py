@@ -117,24 +117,43 @@ def test_a_reload_in_the_middle_of_a_talk_keeps_what_was_said(live: Page) -> Non
     until(lambda: not (live.evaluate("localStorage['speech-live']") or "").count('"id"'))
 
 
+CHUNK = re.compile(r"/live/[^/]+\?seq=")
+
+
+def forget_talk(page: Page) -> None:
+    """Let the server know nothing of the talk any more, as after a restart."""
+    sent = page.evaluate("performance.getEntriesByType('resource').map((x) => x.name)")
+    talk = [url.split("?")[0] for url in sent if CHUNK.search(url)][-1]
+    page.evaluate("address => fetch(address, { method: 'DELETE' })", talk)
+
+
 def test_a_talk_that_the_server_has_forgotten_goes_on(visit: Open) -> None:
     live = visit(path="#live", expected="404")
     live.click("#live-audio")
     expect(live.locator("#live-fixed p")).to_have_count(1)
     first = captions(live)
     address = live.locator("#live-link").get_attribute("href")
-    talks = live.evaluate(
-        "[...new Set(performance.getEntriesByType('resource').map((x) => x.name)"
-        ".filter((x) => /live\\/[^?]+\\?seq/.test(x)).map((x) => x.split('?')[0]))]"
-    )
-    live.evaluate("address => fetch(address, { method: 'DELETE' })", talks[-1])
+    forget_talk(live)
     until(lambda: live.locator("#live-link").get_attribute("href") != address)
     live.click("#live-audio")
     expect(live.locator("#live-audio")).to_have_text("Go on speaking")
     assert captions(live).startswith(first)
 
 
-CHUNK = re.compile(r"/live/[^/]+\?seq=")
+def test_the_end_of_a_talk_that_the_server_has_forgotten_goes_to_a_new_one(visit: Open) -> None:
+    live = visit(path="#live", expected="404")
+    live.click("#live-audio")
+    expect(live.locator("#live-line")).not_to_have_text("")
+    forgotten = re.compile("last=1")
+    live.route(forgotten, lambda route: route.fulfill(status=404, json={}), times=1)
+    with (
+        live.expect_response(lambda reply: "after=" in reply.url) as opened,
+        live.expect_request(lambda request: "seq=0&" in request.url) as end,
+    ):
+        live.click("#live-audio")
+    assert f"/live/{opened.value.json()['id']}?" in end.value.url
+    assert "last=1" in end.value.url
+    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
 
 
 def test_what_a_proxy_does_not_let_through_is_sent_again(visit: Open) -> None:
