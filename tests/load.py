@@ -275,7 +275,7 @@ class Visitor:
                 self._value = self._value + text if action == "append" else text
             news: dict[str, Any] = json.loads(self._value)
             if any(x["text"] for x in [*news.get("segments", []), *news.get("growing", [])]):
-                self.first_word = min(self.first_word, time.monotonic() - self._began)
+                self.first_word = min(self.first_word, self.seconds)
             yield news
             if message["msg"] == "process_completed":
                 return
@@ -286,6 +286,11 @@ class Visitor:
             if news["state"] in states:
                 return news
         raise EOFError(str(states))
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the request was made."""
+        return time.monotonic() - self._began
 
     def leave(self) -> None:
         """Cut the connection, as a closed tab or a killed process does."""
@@ -301,10 +306,13 @@ def long_recording(folder: Path, seconds: float) -> Path:
     return path
 
 
-def first_words(space: Space, short: int, long_seconds: float) -> tuple[list[float], list[float]]:
+def first_words(
+    space: Space, short: int, long_seconds: float, *, to_the_end: bool = False
+) -> tuple[list[float], list[float], float]:
     """How long visitors of the page wait for their first word: those with clips, those before them.
 
     Four have a long recording, `short` have a clip that comes when the long ones are worked on.
+    Last is how long it took until the recordings had their first word, or `to_the_end`.
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(short) as pool:
         recording = long_recording(Path(folder), long_seconds)
@@ -320,14 +328,19 @@ def first_words(space: Space, short: int, long_seconds: float) -> tuple[list[flo
         waited = list(pool.map(visit, range(short)))
         for visitor in long:
             for _ in visitor.news():
-                if visitor.first_word < math.inf:
+                if visitor.first_word < math.inf and not to_the_end:
                     break
+        took = long[0].seconds
+        for visitor in long:
             visitor.leave()
-    return waited, [visitor.first_word for visitor in long]
+    return waited, [visitor.first_word for visitor in long], took
 
 
-def leaving(space: Space) -> float:
-    """How long until the next is let in when two have left: one in mid-work, one from the line."""
+def leaving(space: Space) -> tuple[float, float]:
+    """How long until the next is let in when two have left: one in mid-work, one from the line.
+
+    And how much longer the one who stays is worked on.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = long_recording(Path(folder), 0.95 * LONGEST)  # two fill the room of the line
         served = [Visitor(space, path) for _ in "12"]
@@ -339,15 +352,18 @@ def leaving(space: Space) -> float:
         served[0].leave()
         first.leave()
         second.until("working")
-        seconds = time.monotonic() - began
-        for visitor in (served[1], second):
-            visitor.leave()
-    return seconds
+        freed = time.monotonic() - began
+        second.leave()
+        served[1].until("done")
+        stayed = time.monotonic() - began - freed
+        served[1].leave()
+    return freed, stayed
 
 
-def _in_the_middle(space: Space, seconds: float) -> tuple[list[float], list[float]]:
+def _in_the_middle(space: Space, seconds: float) -> list[float]:
     time.sleep(seconds / 3)
-    return first_words(space, 60, LONG_SECONDS)
+    clips, recordings, _ = first_words(space, 60, LONG_SECONDS)
+    return clips + recordings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -364,9 +380,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = crowd(
                 space, options.clients, 60 * options.minutes, options.talks, options.seed
             )
-            clips, recordings = pages.result()
-            report.first_words = clips + recordings
-        report.freed = leaving(space)
+            report.first_words = pages.result()
+        report.freed, _ = leaving(space)
     print(report.table())
     for promise in report.broken():
         print(f"broken: {promise}", file=sys.stderr)
