@@ -12,7 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 
 SCREENSHOTS = ROOT / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
-expect.set_options(timeout=60_000)  # milliseconds; a busy machine takes its time
+PATIENCE = 60_000  # milliseconds; a busy machine takes its time
+expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
 

@@ -33,6 +33,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 AUTO, EN_JA, JA_EN = Direction.AUTO, Direction.EN_JA, Direction.JA_EN
 TAG = ["language", " Japanese", "<asr_text>"]
 PATIENCE = 60.0  # seconds for what would otherwise wait for ever
+SOON = PATIENCE / 3  # for what does not wait at all, on a busy machine
 Fault = Callable[["Handler"], bool]
 """Answers a request in place of the server, or leaves it to it (False)."""
 
@@ -510,8 +511,8 @@ def hanging(handler: Handler) -> bool:
 
 @pytest.mark.parametrize("fault", [hanging, endless])
 def test_nothing_waits_longer_than_the_timeout(serve: Callable[..., Server], fault: Fault) -> None:
-    engine = RemoteEngine([serve(fault=fault).url], timeout=0.5)
-    with pytest.raises(EngineError, match=r"0\.5 s"):
+    engine = RemoteEngine([serve(fault=fault).url], timeout=2)
+    with pytest.raises(EngineError, match="within 2 s"):
         engine.generate(Request(clips(3), AUTO))
 
 
@@ -525,10 +526,10 @@ def test_who_gives_up_waits_for_no_server(serve: Callable[..., Server]) -> None:
     engine = RemoteEngine([serve(fault=sits).url], in_flight=2)
     began = time.monotonic()
     answers = engine.generate(Request(clips(4), EN_JA, cancelled=silent.is_set))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SOON
     assert [(x.text, x.flags) for x in answers] == [("", {Flag.TRUNCATED})] * 4
     engine._pool.shutdown(wait=True)  # no thread still sits there
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
 
 
 @pytest.mark.slow
@@ -548,7 +549,7 @@ def test_ctrl_c_ends_a_run_on_a_server_that_sits(serve: Callable[..., Server]) -
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     said = process.communicate(timeout=PATIENCE)[1]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SOON
     assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
 
 
@@ -684,7 +685,7 @@ def test_a_certificate_of_ones_own_is_named_in_the_environment(
     server.fault = lambda handler: stop.set() or hanging(handler)  # type: ignore[func-returns-value]
     began = time.monotonic()
     engine.generate(Request(clips(1), AUTO, cancelled=stop.is_set))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SOON
     no_proxy.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(EngineError, match=r"missing\.pem cannot be read .* SSL_CERT_FILE\.$"):
         RemoteEngine([url])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from browsing import CHROMIUM, Open
+from browsing import CHROMIUM, PATIENCE, Open
 from clips import EXAMPLES
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -65,6 +65,7 @@ def visit(browser: Browser, space: str) -> Iterator[Open]:
             locale=locale, viewport={"width": width, "height": height}, **options
         )
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         context.add_init_script(script)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -315,7 +315,7 @@ def test_furigana_stands_over_the_japanese_until_it_is_switched_off(visit: Open)
     page.evaluate("localStorage.setItem('late', '1')")  # the cards that are kept come first
     reload(page)
     expect(cards(page).first.locator(".words")).to_have_text(reference("en_1"))
-    expect(cards(page).first.get_by_role("button", name="Furigana")).to_be_visible(timeout=10_000)
+    expect(cards(page).first.get_by_role("button", name="Furigana")).to_be_visible()
 
 
 def test_every_format_downloads_and_parses(visit: Open) -> None:
