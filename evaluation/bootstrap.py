@@ -22,6 +22,10 @@ MEASURED = 30
 """Fewer sentences are an example: they have neither interval nor p."""
 
 
+Interval = tuple[float, float]
+"""The 2.5th and the 97.5th percentile of a score's draws: it need not lie in their middle."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """What a corpus's score is computed from: a row for each line, `(n, k)`, and of their sum."""
@@ -70,12 +74,20 @@ def draws(groups: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray | None:
     return taken[:, groups]
 
 
-def interval(statistics: Statistics, counts: np.ndarray | None) -> float | None:
-    """Half of the 95 % interval of a score; None for an example."""
-    if counts is None:
-        return None
-    low, high = np.nanquantile(statistics.drawn(counts), (0.025, 0.975))
-    return float(high - low) / 2
+def interval(statistics: Statistics, counts: np.ndarray | None) -> Interval | None:
+    """The 95 % interval of a score; None for an example."""
+    return None if counts is None else percentiles(statistics.drawn(counts))
+
+
+def percentiles(drawn: np.ndarray) -> Interval:
+    """The 95 % interval of what was drawn; a draw without a value does not count."""
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def in_brackets(interval: Sequence[float] | None, digits: int = 1) -> str:
+    """An interval as it stands behind its score, with a space before it; "" for none."""
+    return "" if interval is None else " [{:.{n}f}, {:.{n}f}]".format(*interval, n=digits)
 
 
 def p_value(a: Statistics, b: Statistics, counts: np.ndarray | None) -> float | None:

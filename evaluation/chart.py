@@ -7,6 +7,7 @@ stays text.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 # Colours with at least 3:1 on white and on near black, told apart by the colour-blind.
@@ -32,9 +33,9 @@ def draw(results: dict[str, Any], *, narrow: bool = False) -> str:
     """The chart as SVG, or a narrow one for phones: speed below quality, without the caption.
 
     `results` has `systems`, each with `title`, `parameters`, and `en2ja`, `ja2en` and `speed`, None
-    where there is none, with `en2ja_interval`, `ja2en_interval` and `speed_interval` beside them
-    where they are known; `quality` and `speed`, what is shown, `highest`, the best quality, and
-    `caption`.
+    where there is none, with `en2ja_interval`, `ja2en_interval` and `speed_interval`, two numbers
+    each, beside them where they are known; `quality` and `speed`, what is shown, `highest`, the
+    best quality, and `caption`.
     """
     import matplotlib
 
@@ -57,19 +58,18 @@ def draw(results: dict[str, Any], *, narrow: bool = False) -> str:
         ):
             places = [row + offset for row in rows]
             scores = [system[key] or 0 for system in systems]
-            intervals = [system.get(f"{key}_interval") or 0 for system in systems]
             quality.barh(
                 places,
                 scores,
                 0.36,
                 color=colour,
                 label=label,
-                xerr=intervals if any(intervals) else None,
+                xerr=error_bars(systems, key),
                 ecolor=TEXT,
             )
             for place, system, score in zip(places, systems, scores, strict=True):
                 words = "N/A" if system[key] is None else f"{score:.1f}"
-                x = score + (system.get(f"{key}_interval") or 0) + 0.012 * results["highest"]
+                x = _end(system, key) + 0.012 * results["highest"]
                 quality.text(x, place, words, va="center", fontsize=9)
         for axes in (quality, speed) if narrow else (quality,):
             names = [s["title"].replace(" ", "\n", 1) if narrow else s["title"] for s in systems]
@@ -81,14 +81,12 @@ def draw(results: dict[str, Any], *, narrow: bool = False) -> str:
         quality.set_xlabel(results["quality"])
         quality.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2, frameon=False)
         speeds = [system["speed"] or 0 for system in systems]
-        spread = [system.get("speed_interval") or 0 for system in systems]
-        fastest = max(speeds) or 1
-        speed.barh(
-            rows, speeds, 0.5, color=SPEED, xerr=spread if any(spread) else None, ecolor=TEXT
-        )
-        for row, value, more in zip(rows, speeds, spread, strict=True):
+        fastest = max(_end(system, "speed") for system in systems) or 1
+        speed.barh(rows, speeds, 0.5, color=SPEED, xerr=error_bars(systems, "speed"), ecolor=TEXT)
+        for row, system, value in zip(rows, systems, speeds, strict=True):
             words = f"{value:.1f}" if value else "N/A"
-            speed.text(value + more + 0.015 * fastest, row, words, va="center", fontsize=9)
+            x = _end(system, "speed") + 0.015 * fastest
+            speed.text(x, row, words, va="center", fontsize=9)
         speed.set_xlim(0, fastest * 1.2)
         speed.set_xlabel(results["speed"])
         for axes in (quality, speed):
@@ -100,3 +98,18 @@ def draw(results: dict[str, Any], *, narrow: bool = False) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         pyplot.close(figure)
     return file.getvalue()
+
+
+def error_bars(systems: Sequence[dict[str, Any]], key: str) -> list[tuple[float, ...]] | None:
+    """How far intervals reach below and above their values; None where there are none."""
+    reach = list[tuple[float, float]]()
+    for system in systems:
+        value = system[key] or 0.0
+        low, high = system.get(f"{key}_interval") or (value, value)
+        reach.append((max(0.0, value - low), max(0.0, high - value)))
+    return list(zip(*reach, strict=True)) if any(map(any, reach)) else None
+
+
+def _end(system: dict[str, Any], key: str) -> float:
+    """Where a bar and its interval end."""
+    return max(system[key] or 0.0, *(system.get(f"{key}_interval") or (0.0,)))

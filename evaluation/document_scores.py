@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.bootstrap import RESAMPLES, of_metric
+from evaluation.bootstrap import RESAMPLES, of_metric, percentiles
 from evaluation.metrics import bleu_tokenizers, made
 from speech_translation.types import Language
 
@@ -49,9 +49,9 @@ def compare_documents(
             "scores": {
                 name: {
                     "score": scores[name],
-                    "interval": _interval(samples[name]),
+                    "interval": percentiles(samples[name]),
                     "share": scores[name] / max(scores[base], 1e-9),
-                    "share_interval": _interval(samples[name] / whole),
+                    "share_interval": percentiles(samples[name] / whole),
                 }
                 for name in hypotheses
             },
@@ -81,7 +81,3 @@ def _metrics(target: Language) -> dict[str, Any]:
     from sacrebleu.metrics import BLEU, CHRF
 
     return {"chrF2": CHRF(), "BLEU": made(lambda: BLEU(tokenize=bleu_tokenizers(target)[0]))}
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    return [float(x) for x in np.quantile(values, (0.025, 0.975))]

@@ -111,6 +111,44 @@ def _write(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
+@dataclass(frozen=True, slots=True)
+class Resegmented:
+    """The part of a text that stays which OmniSTEval takes for a sentence, and its reference.
+
+    `lag` is its part of LongYAAL, the mean of them; None where there is none of the sentence.
+    """
+
+    text: str
+    reference: str
+    lag: Seconds | None
+    lag_by_clock: Seconds | None
+
+
+def resegmented(folder: Path, language: Language) -> list[Resegmented]:
+    """The sentences of the log in `folder` that `omnisteval` has scored, in their order."""
+    from omnisteval import Instance, YAALScorer  # type: ignore[import-untyped]
+
+    unit = "char" if language is Language.JAPANESE else "word"
+
+    def lag(row: dict[str, Any], *, by_clock: bool) -> Seconds | None:
+        if not row.get("emission_ca" if by_clock else "emission_cu"):
+            return None
+        scorer = YAALScorer(computation_aware=by_clock, is_longform=True)
+        found = scorer.compute(Instance.from_dict(row, unit))
+        return None if found is None else found / 1000
+
+    lines = (folder / "instances.resegmented.jsonl").read_text("utf-8").splitlines()
+    return [
+        Resegmented(
+            row["prediction"],
+            row["reference"],
+            lag(row, by_clock=False),
+            lag(row, by_clock=True),
+        )
+        for row in map(json.loads, lines)
+    ]
+
+
 def omnisteval(folder: Path, language: Language) -> dict[str, float]:
     """What OmniSTEval says of the log in `folder`: its scores by their names.
 

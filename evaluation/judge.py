@@ -29,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from evaluation.bootstrap import in_brackets
 from evaluation.console import status
 from evaluation.hypotheses import Line, read_all
 from evaluation.metrics import off_target
@@ -260,7 +261,7 @@ def summary(judged: Sequence[Judged], record: dict[str, Any]) -> str:
     """What the record says, as text."""
     lines = [
         f"{row.system} {row.direction}: accuracy {_shown(row.accuracy)}, fluency "
-        f"{_shown(row.fluency)}, quality {_shown(row.quality)} ± {_shown(row.interval)}, "
+        f"{_shown(row.fluency)}, quality {_shown(row.quality)}{in_brackets(row.interval, 2)}, "
         f"n {row.n}, missing {100 * row.missing:.1f} %, p {_shown(row.p)}"
         for row in judged
     ]

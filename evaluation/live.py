@@ -27,8 +27,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.bootstrap import MEASURED, RESAMPLES, interval, of_mean, of_metric
 from evaluation.console import shown_command, status
-from evaluation.emissions import Emissions, Shown, emissions, omnisteval, write_log
+from evaluation.document_scores import drawn
+from evaluation.emissions import (
+    Emissions,
+    Resegmented,
+    Shown,
+    emissions,
+    omnisteval,
+    resegmented,
+    write_log,
+)
 from evaluation.live_curve import draw, table
 from evaluation.long_data import data_options, recordings_of
 from evaluation.long_recordings import Recording
@@ -90,6 +100,9 @@ def measure(
     direction = recordings[0].direction
     target = direction.target
     assert target is not None
+    sizes = [len(recording.sentences) for recording in recordings]
+    # As of other documents: recordings, and then sentences in them.
+    draws = drawn(sizes, RESAMPLES) if sum(sizes) >= MEASURED else None
     sounds = [recording.load() for recording in recordings]
     seconds = [len(sound) / SAMPLE_RATE for sound in sounds]
     points = list[dict[str, Any]]()
@@ -103,11 +116,12 @@ def measure(
         for setting in settings:
             if setting.every != every:
                 continue
-            scores = {}
+            scores, lines = {}, {}
             for name, by_shown in found.items():
                 to = folder / f"{direction.value}-{every:g}-{setting.shown}-{name}"
                 write_log(to, recordings, by_shown[setting.shown], seconds)
                 scores[name] = omnisteval(to, target)
+                lines[name] = resegmented(to, target)
             ideal, real = scores["ideal"], scores["real"]
             points.append(
                 {
@@ -119,9 +133,29 @@ def measure(
                     "erased": round(
                         float(np.mean([x.erased for x in found["ideal"][setting.shown]])), 3
                     ),
+                    **intervals(lines["ideal"], lines["real"], draws),
                 }
             )
     return points
+
+
+def intervals(
+    ideal: Sequence[Resegmented], real: Sequence[Resegmented], draws: np.ndarray | None
+) -> dict[str, list[float] | None]:
+    """The 95 % intervals of a point's scores; None where there are no `draws`.
+
+    Not of erasure, which is counted for whole recordings: there are too few of them.
+    """
+    from sacrebleu.metrics import CHRF
+
+    texts, references = [x.text for x in ideal], [x.reference for x in ideal]
+    of = {
+        "chrf": of_metric(CHRF(), texts, references),
+        "longyaal": of_mean([x.lag for x in ideal]),
+        "longyaal_clock": of_mean([x.lag_by_clock for x in real]),
+    }
+    found = {f"{name}_interval": interval(one, draws) for name, one in of.items()}
+    return {name: ends and [round(x, 3) for x in ends] for name, ends in found.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

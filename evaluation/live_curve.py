@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from evaluation.bootstrap import MEASURED
-from evaluation.chart import EN_JA, JA_EN, style
+from evaluation.bootstrap import MEASURED, in_brackets
+from evaluation.chart import EN_JA, JA_EN, error_bars, style
 from evaluation.metrics import direction_title
 from speech_translation.types import Direction
 
@@ -23,14 +23,14 @@ def table(results: dict[str, Any]) -> str:
     ]
     for entry in results["directions"]:
         for point in entry["points"]:
+            ends = {name: point[f"{name}_interval"] for name in ("longyaal", "longyaal_clock")}
             cells = [
                 direction_title(Direction(entry["direction"])),
                 SAID[point["shown"]],
                 f"every {point['every']:g} s" if point["every"] else "never",
-                f"{point['longyaal']:.2f} s",
-                f"{point['longyaal_clock']:.2f} s",
+                *(f"{point[name]:.2f}{in_brackets(some, 2)} s" for name, some in ends.items()),
                 f"{point['erased']:.2f}",
-                f"{point['chrf']:.1f}",
+                f"{point['chrf']:.1f}{in_brackets(point['chrf_interval'])}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
@@ -61,9 +61,17 @@ def draw(results: dict[str, Any]) -> str:
             for shown, marker in MARKERS.items():
                 points = [point for point in entry["points"] if point["shown"] == shown]
                 lag = [point["longyaal"] for point in points]
+                chrf = [point["chrf"] for point in points]
                 label = f"{direction_title(direction).replace('->', '→')}, {SAID[shown]}"
                 kind = {"color": COLOURS[direction], "marker": marker, "label": label}
-                quality.plot(lag, [point["chrf"] for point in points], **kind)
+                quality.errorbar(
+                    lag,
+                    chrf,
+                    xerr=error_bars(points, "longyaal"),
+                    yerr=error_bars(points, "chrf"),
+                    elinewidth=0.7,
+                    **kind,
+                )
                 erasure.plot(lag, [point["erased"] for point in points], **kind)
         quality.set_ylabel("chrF2")
         erasure.set_ylabel("units erased, for each that stays")

@@ -21,8 +21,10 @@ from typing import Any
 
 from evaluation.bootstrap import (
     FLOOR,
+    Interval,
     Statistics,
     draws,
+    in_brackets,
     interval,
     of_mean,
     of_metric,
@@ -40,10 +42,10 @@ EXTRAS = "pip install -r requirements-benchmark.txt"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score on 0 to 100, half of its 95 % interval, None for an example, and its signature."""
+    """A score on 0 to 100, its 95 % interval, None for an example, and its signature."""
 
     score: float
-    interval: float | None
+    interval: Interval | None
     signature: str
 
 
@@ -272,11 +274,13 @@ def direction_title(direction: Direction) -> str:
     return {Direction.EN_JA: "EN->JA", Direction.JA_EN: "JA->EN"}[direction]
 
 
-def number(value: float | None, interval: float | None = None, p: float | None = None) -> str:
+def number(
+    value: float | None, interval: Sequence[float] | None = None, p: float | None = None
+) -> str:
     """A score as text, with its interval and the p of its difference from the first system."""
     if value is None:
         return "N/A"
-    shown = f"{value:.1f}" + (f" ± {interval:.1f}" if interval is not None else "")
+    shown = f"{value:.1f}{in_brackets(interval)}"
     return shown + (f" ({p_text(p)})" if p is not None else "")
 
 

@@ -229,23 +229,26 @@ def comparison(
         "speed": SPEED,
         "highest": 5 if judged else 100,
         "caption": (
-            f"{data}, {by}; ± is half of a 95 % interval by bootstrap over sentences, "
-            f"p that of the difference from {first}; {scores['date']}."
+            f"{data}, {by}, 95 % intervals by bootstrap over sentences, "
+            f"p of the difference from {first}; {scores['date']}."
         ),
         "systems": systems,
     }
 
 
-def _speed(measured: dict[str, Any]) -> dict[str, float | None]:
-    """How many seconds of Japanese a system translates in a second, one clip at a time."""
+def _speed(measured: dict[str, Any]) -> dict[str, Any]:
+    """How many seconds of Japanese a system translates in a second, one clip at a time.
+
+    The slowest and the fastest repetition are its interval.
+    """
     for row in measured["rows"]:
         if row["direction"] == Direction.JA_EN.value and row["batch"] == 1:
             mean, least, most = figures(row)["rtf"]
-            return {"speed": 1 / mean, "speed_interval": (1 / least - 1 / most) / 2}
+            return {"speed": 1 / mean, "speed_interval": (1 / most, 1 / least)}
     return {"speed": None}
 
 
-def _judged(judged: dict[str, Any], system: str, direction: str) -> dict[str, float | None]:
+def _judged(judged: dict[str, Any], system: str, direction: str) -> dict[str, Any]:
     """The quality of a system in a direction; None where it was not judged."""
     for row in judged["scores"]:
         if (row["system"], row["direction"]) == (system, direction) and row["n"]:

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from evaluation.agreement import Correlation, by_rater, correlation, krippendorff
-from evaluation.bootstrap import draws, interval, of_mean, p_value, sentences
+from evaluation.bootstrap import Interval, draws, interval, of_mean, p_value, sentences
 from evaluation.hypotheses import Line
 from evaluation.samples import DataError
 
@@ -47,8 +47,8 @@ class Judged:
     """Means over the hypotheses of a system in one direction.
 
     `n` of them have verdicts; `missing` is the share of answers that did not parse. `interval` is
-    half of the 95 % interval of `quality`, the mean of accuracy and fluency, by bootstrap over
-    sentences; `p` is that of its difference from the first system. Both are None for an example.
+    the 95 % interval of `quality`, the mean of accuracy and fluency, by bootstrap over sentences;
+    `p` is that of its difference from the first system. Both are None for an example.
     """
 
     system: str
@@ -58,7 +58,7 @@ class Judged:
     accuracy: float | None
     fluency: float | None
     quality: float | None
-    interval: float | None
+    interval: Interval | None
     p: float | None
 
 

@@ -514,7 +514,7 @@ def speed(system: str, **head: str) -> dict[str, Any]:
 
 
 def scored(system: str, chrf: float, directions: Sequence[str]) -> dict[str, Any]:
-    score = {"score": chrf, "interval": 1.5, "signature": ""}
+    score = {"score": chrf, "interval": [chrf - 2.5, chrf + 1.5], "signature": ""}
     metrics = dict.fromkeys(("BLEU 13a", "BLEU ja-mecab", "chrF2"), score)
     counts = {"n": 60, "sentences": 30, "exact": 0.5, "off_target": 0.0, "empty": 0.0}
     return {
@@ -542,18 +542,20 @@ def test_a_comparison_of_ones_own_is_drawn_from_chrf_or_from_a_judge() -> None:
     compared = {"en2ja": {}, "ja2en": {"b": {"chrF2": 0.012}}}
     scores = {"systems": systems, "compared": compared, "date": "2001-02-03"}
     plain = report.comparison(scores, None, [speed("b")])
-    assert "| b | 1M | N/A | 40.0 ± 1.5 (p 0.012) | 7.1 ± 2.5 |" in report.quality_table(plain)
+    row = "| b | 1M | N/A | 40.0 [37.5, 41.5] (p 0.012) | 7.1 [5.0, 10.0] |"
+    assert row in report.quality_table(plain)
     assert "by bootstrap over sentences" in plain["caption"]
-    given = {"n": 30, "missing": 0.05, "quality": 4.5, "interval": 0.2, "p": None}
+    given = {"n": 30, "missing": 0.05, "quality": 4.5, "interval": [4.2, 4.6], "p": None}
     rows = [
         {"system": "a", "direction": "en2ja", **given},
-        {"system": "b", "direction": "en2ja", **given, "quality": 3.5, "p": 0.002},
+        {"system": "b", "direction": "en2ja", **given}
+        | {"quality": 3.5, "interval": [3.2, 3.6], "p": 0.002},
         {"system": "b", "direction": "ja2en", **given, "n": 0, "quality": None},
     ]
     judged = report.comparison(scores, {"judge": "J", "scores": rows})
     table = report.quality_table(judged)
-    assert "| a | 1M | 4.5 ± 0.2 | N/A | N/A | 5.0 % |" in table
-    assert "| b | 1M | 3.5 ± 0.2 (p 0.002) | N/A | N/A | 5.0 % |" in table
+    assert "| a | 1M | 4.5 [4.2, 4.6] | N/A | N/A | 5.0 % |" in table
+    assert "| b | 1M | 3.5 [3.2, 3.6] (p 0.002) | N/A | N/A | 5.0 % |" in table
     assert "judged by J" in judged["caption"]
     bars = [draw({**x, "systems": [bare(y) for y in x["systems"]]}) for x in (plain, judged)]
     for results, without in zip((plain, judged), bars, strict=True):
@@ -597,7 +599,7 @@ def test_the_report_of_ones_own_results(tmp_path: Path, capsys: pytest.CaptureFi
     command = ["--scores", str(scores), "--chart", str(chart), "--speed", str(times)]
     assert report.main(command) == 0
     printed = capsys.readouterr().out
-    assert "50.0 ± 1.5" in printed
+    assert "50.0 [47.5, 51.5]" in printed
     assert "0.142 (0.100 to 0.200)" in printed
     assert chart.read_text("utf-8").startswith("<?xml")
     assert report.main(["--scores", str(tmp_path / "none.json")]) == 1

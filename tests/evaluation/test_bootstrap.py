@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from evaluation.bootstrap import draws, interval, of_mean, p_value, sentences
+from evaluation.bootstrap import draws, in_brackets, interval, of_mean, p_value, sentences
 
 
 def values(count: int, shift: float = 0.0) -> list[float]:
@@ -13,7 +13,18 @@ def test_of_a_mean_the_interval_is_that_of_the_textbook() -> None:
     sample = values(200)
     counts = draws(np.arange(200), 4000)
     half = t.ppf(0.975, 199) * np.std(sample, ddof=1) / np.sqrt(200)
-    assert interval(of_mean(sample), counts) == pytest.approx(half, rel=0.05)
+    low, high = interval(of_mean(sample), counts) or (0.0, 0.0)
+    assert np.mean(sample) - low == pytest.approx(half, rel=0.08)
+    assert high - np.mean(sample) == pytest.approx(half, rel=0.08)
+
+
+def test_an_interval_of_rare_faults_reaches_further_down_than_up_and_not_over_the_best() -> None:
+    """98 right ones of 100: the mean less and more half of a width would end at 100.5."""
+    sample = [100.0] * 98 + [0.0, 0.0]
+    low, high = interval(of_mean(sample), draws(np.arange(100), 4000)) or (0.0, 0.0)
+    assert (low, high) == (95.0, 100.0)
+    assert in_brackets((low, high)) == " [95.0, 100.0]"
+    assert in_brackets(None) == ""
 
 
 @pytest.mark.parametrize("shift", [0.01, 0.12, 0.25])

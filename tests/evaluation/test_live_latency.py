@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from evaluation import live
-from evaluation.emissions import Emissions, Shown, emissions, omnisteval, write_log
+from evaluation.document_scores import drawn
+from evaluation.emissions import (
+    Emissions,
+    Resegmented,
+    Shown,
+    emissions,
+    omnisteval,
+    resegmented,
+    write_log,
+)
 from evaluation.long_recordings import Recording, Spoken
 from evaluation.playing import IdealClock, RealClock
 from evaluation.samples import DataError
@@ -65,6 +74,42 @@ def test_omnisteval_reads_the_log(tmp_path: Path) -> None:
         assert scores["chrF"] == pytest.approx(100)
 
 
+def test_sentences_have_the_lags_whose_mean_omnisteval_says(tmp_path: Path) -> None:
+    for language, direction in ((EN, Direction.JA_EN), (JA, Direction.EN_JA)):
+        said = ["One two three.", "Four five six.", "Seven."]
+        said = said if language is EN else ["一二三四。", "五六七八。", "九。"]
+        spoken = [Spoken(4.0 * i, 4.0 * i + 4, "", text) for i, text in enumerate(said)]
+        talk = Recording("talk", np.zeros(16, np.float32), direction, spoken)
+        text = (" " if language is EN else "").join(said[:2])
+        heard = [1.0 + 1.3 * i for i in range(len(text.split() if language is EN else text))]
+        one = Emissions(text, heard, [x + 0.4 for x in heard], 0.0)
+        folder = tmp_path / language
+        write_log(folder, [talk], [one], [12.0])
+        scores, found = omnisteval(folder, language), resegmented(folder, language)
+        assert [x.reference for x in found] == said
+        assert found[2].lag is found[2].lag_by_clock is None  # it was not said
+        for name, lags in (
+            ("LongYAAL (CU)", [x.lag for x in found[:2]]),
+            ("LongYAAL (CA)", [x.lag_by_clock for x in found[:2]]),
+        ):
+            assert sum(map(float, lags)) / 2 == pytest.approx(scores[name] / 1000, abs=1e-6)
+
+
+def test_intervals_of_a_live_point_are_those_of_recordings_and_their_sentences() -> None:
+    rng = np.random.default_rng(0)
+    lags = rng.normal(2.0, 0.5, 40)
+    some = [
+        Resegmented("One." if i % 4 else "Two.", "One.", lag, lag + 1) for i, lag in enumerate(lags)
+    ]
+    found = live.intervals(some, some, drawn([20, 20], 1000))
+    for name, mean in (("longyaal", lags.mean()), ("longyaal_clock", lags.mean() + 1)):
+        low, high = found[f"{name}_interval"]
+        assert low < mean < high < low + 0.8
+    low, high = found["chrf_interval"]
+    assert 50 < low < high < 95
+    assert set(live.intervals(some, some, None).values()) == {None}
+
+
 def test_what_omnisteval_cannot_read_is_one_sentence(tmp_path: Path) -> None:
     one = Emissions("one two", [1.0], [1.0], 0.0)  # a time is missing
     write_log(tmp_path, [TALK], [one], [8.0])
@@ -101,6 +146,7 @@ def test_a_recording_is_played_and_measured(
     assert growing["longyaal"] < captions["longyaal"]  # a line that grows is earlier
     assert growing["erased"] >= captions["erased"] == 0
     assert captions["chrf"] > 60
+    assert captions["chrf_interval"] is None  # of three sentences
     assert growing["longyaal_clock"] > 0
     printed = capsys.readouterr().out
     assert "3 sentences in 1 recordings" in printed

@@ -75,7 +75,7 @@ def test_the_header_names_the_noise(tmp_path: Path) -> None:
 def test_the_table_has_a_row_for_each_noise_and_marks_examples() -> None:
     head = {"title": "A", "engine": "e", "gpu": None, "machine": "m", "commit": "c"}
     head |= {"attention": "a", "missing": "only the first 60 of each direction"}
-    score = {"metrics": {"chrF2": {"score": 90.0, "interval": 1.5}}, "exact": 0.5, "n": 60}
+    score = {"metrics": {"chrF2": {"score": 90.0, "interval": [87.5, 91.0]}}, "exact": 0.5, "n": 60}
     many, few = score | {"sentences": 60}, score | {"sentences": 4}
     systems = [
         {"header": head, "scores": {"en2ja": many, "ja2en": few}},
@@ -86,7 +86,7 @@ def test_the_table_has_a_row_for_each_noise_and_marks_examples() -> None:
     ]
     assert NOISES.keys() == {*KINDS, BABBLE}
     table = noise_table({"systems": systems, "date": "2001-02-03"}).splitlines()
-    assert table[2] == "| none |  | 50.0 % | 90.0 ± 1.5 | 50.0 % | 90.0 ± 1.5 |"
+    assert table[2] == "| none |  | 50.0 % | 90.0 [87.5, 91.0] | 50.0 % | 90.0 [87.5, 91.0] |"
     assert table[3].startswith("| five others talking | 5 dB | 10.0 % |")
     assert "- A: e, attention a, m, commit c." in table
     assert (

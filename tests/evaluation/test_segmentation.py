@@ -138,7 +138,7 @@ def test_document_scores_are_sacrebleus_and_their_intervals_hold_them() -> None:
         assert score["score"] == pytest.approx(CHRF().corpus_score(texts, [flat]).score)
         low, high = score["interval"]
         assert low < score["score"] < high
-    assert found["scores"]["hand"]["share_interval"] == [1.0, 1.0]
+    assert found["scores"]["hand"]["share_interval"] == (1.0, 1.0)
     assert found["scores"]["pause"]["share_interval"][1] < 0.9
     assert found["at_least"]["sentence pause"] == 1.0
     assert found["signature"].startswith("nrefs:1")
