@@ -394,7 +394,7 @@ def test_all_options_of_the_data_work_together(
     again = replace(recipe, train=train, output=tmp_path / "out", epochs=1, **varied)
     final = fine_tune(replace(again, report_to="tensorboard", update=4))
     assert curve(tmp_path / "out", "step") == [1.0, 2.0, 3.0], "8 translations, 4 transcriptions"
-    assert len(drawn) == 1
+    assert len(drawn) == 2, "after the evaluations, at the last step and at the end"
     assert (final / "model.safetensors").is_file()
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
