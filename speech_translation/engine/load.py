@@ -21,7 +21,7 @@ from speech_translation.engine.light_imports import import_libraries, uncollecte
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import wrap
-from speech_translation.engine.threads import limit_threads
+from speech_translation.engine.threads import limit_threads, share_threads
 from speech_translation.errors import ModelError, first_words
 from speech_translation.process import owned
 
@@ -102,6 +102,7 @@ def _assemble(
 
     if owned():
         import_libraries()
+        share_threads(_is_small(folder))
     from speech_translation.engine.attention import encode_together, set_encoder_window
     from speech_translation.engine.generation import LastPosition
     from speech_translation.engine.prefix_cache import EncoderCache, PromptCache

@@ -7,6 +7,9 @@ import math
 import os
 from pathlib import Path
 
+_chosen = "OMP_NUM_THREADS" in os.environ  # by whoever runs the program
+_most = 0  # threads that torch began with
+
 
 def limit_threads() -> None:
     """Let torch begin with no more threads than there are processors for.
@@ -18,6 +21,22 @@ def limit_threads() -> None:
     granted = granted_processors()
     if granted is not None and granted < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(granted))
+
+
+def share_threads(small: bool) -> None:
+    """Let a small checkpoint compute in one thread, and any other in as many as torch began with.
+
+    The products of a small one are so short that two threads gain nothing. Where a crowd keeps the
+    processors busy, each product would wait until the second thread gets its turn. It holds for all
+    of the process, so only a program may say so, and OMP_NUM_THREADS stays where it was set.
+    """
+    import torch
+
+    global _most
+    if _chosen:
+        return
+    _most = max(_most, torch.get_num_threads())
+    torch.set_num_threads(1 if small else _most)
 
 
 def granted_processors(root: Path = Path("/")) -> int | None:
