@@ -7,6 +7,7 @@ beginning of another.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from types import SimpleNamespace
@@ -96,6 +97,7 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
     """A part as a file of its own: no more than what a decoder uses of one.
 
     It has no name: both decoders would look at it, and stumble over one that is no string.
+    `descriptor` is the system's, of a file on the disk that is one part.
     """
     if part.start == 0 and part.end == file.seek(0, os.SEEK_END):  # as most are: without a detour
 
@@ -106,7 +108,13 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
                 return -1
 
         file.seek(0)
-        return SimpleNamespace(read=file.read, seek=seek_whole, tell=file.tell)
+        on_disk = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
+        return SimpleNamespace(
+            read=file.read,
+            seek=seek_whole,
+            tell=file.tell,
+            descriptor=file.fileno() if on_disk else None,
+        )
     place = 0
 
     def read(count: int = -1) -> bytes:
@@ -125,7 +133,7 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
         place = base + offset
         return place
 
-    return SimpleNamespace(read=read, seek=seek, tell=lambda: place)
+    return SimpleNamespace(read=read, seek=seek, tell=lambda: place, descriptor=None)
 
 
 def _end(file: BinaryIO, start: int, size: int) -> int:

@@ -34,6 +34,9 @@ from web.theme import theme
 SESSIONS = 100  # Gradio keeps 100 kB of each session, and nothing of ours is there
 THREADS = 256  # of Gradio, one for each request that works, waits in line or is refused
 _M_ARENA_MAX = -8  # malloc.h
+# Seconds for which a thread may keep Python's lock from others, a fifth of the default. Whoever
+# decodes, detects or generates gives the lock away at each step, and has to wait for it again.
+_TURN = 0.001
 
 BuildPage = Callable[[Service], gr.Blocks]
 
@@ -145,6 +148,7 @@ def _share_heaps() -> None:
 def main(build: BuildPage, description: str, argv: Sequence[str] | None = None) -> int:
     """The command line: start the Space with the page that `build` makes, until it is stopped."""
     _share_heaps()
+    sys.setswitchinterval(_TURN)
     # Gradio 6.17.3 uses an old name of starlette's, at each request.
     warnings.filterwarnings("ignore", "'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated")
     settings = Settings(**vars(parser(description).parse_args(argv)))
