@@ -11,6 +11,19 @@ import soundfile
 RATE = 16_000
 
 
+def voice(seconds: float = 1.5, rate: int = RATE) -> np.ndarray:
+    """A vowel-like sound below 3 kHz whose pitch and loudness move: float32, peak about 0.6."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (120 * time + 3 * np.sin(2 * np.pi * time))
+    sound = sum(np.sin(k * phase) / k for k in range(1, 9)) * (0.6 + 0.4 * np.sin(7 * time))
+    return (sound * 0.6 / np.abs(sound).max()).astype(np.float32)
+
+
+def level(sound: np.ndarray) -> float:
+    """Root mean square in dB."""
+    return float(10 * np.log10(np.mean(np.square(sound, dtype=np.float64))))
+
+
 def wav(sound: np.ndarray, rate: int = RATE, subtype: str = "PCM_16", kind: str = "WAV") -> bytes:
     file = io.BytesIO()
     soundfile.write(file, sound, rate, format=kind, subtype=subtype)
