@@ -1,5 +1,6 @@
 """The recordings of the repository: bundled clips with references, and people who read English."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 CLIPS = sorted(path.stem for path in EXAMPLES.glob("*.flac"))
 PEOPLE = sorted((ROOT / "evaluation" / "data").glob("human_en_*.flac"))
+SPEECH = os.environ.get("SPEECH_HUMAN", "")
+"""A folder with more recordings of people; empty for none."""
 DIRECTIONS = {"en": Direction.EN_JA, "ja": Direction.JA_EN}
 
 

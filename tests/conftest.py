@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import SPEECH
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
@@ -23,8 +24,6 @@ settings.register_profile(
 settings.load_profile("unhurried")
 for step in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, step, 60.0)
-
-SPEECH = os.environ.get("SPEECH_HUMAN", "")
 
 
 @pytest.fixture(scope="session")

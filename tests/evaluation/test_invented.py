@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import SPEECH
+from clips import SPEECH
 
 from evaluation.invented import (
     Outcome,
