@@ -1,0 +1,177 @@
+"""Servers by their addresses: passwords, proxies, certificates, and what is no address."""
+
+import base64
+import logging
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clips import EXAMPLES
+from vllm_stand_in import SOON, Server, clips, hanging, refusal
+
+from speech_translation import cli
+from speech_translation.engine import Request, load_engine, servers
+from speech_translation.engine.remote import RemoteEngine
+from speech_translation.errors import EngineError
+from speech_translation.types import Direction
+
+AUTO, JA_EN = Direction.AUTO, Direction.JA_EN
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+def test_a_password_in_an_address_is_sent_and_not_shown(
+    serve: Callable[..., Server],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = serve()
+    url = server.url.replace("//", "//me:se@cret@")
+    clip = str(EXAMPLES / "en_1.flac")
+    assert cli.main([clip, "--direction", "en2ja", "--engine-url", url]) == 0
+    said = capsys.readouterr().err
+    assert server.keys == [f"Basic {base64.b64encode(b'me:se@cret').decode()}"]
+    server.start = server.fault = refusal(404)
+    assert cli.main([clip, "--engine-url", f"{url},http://me:se@cret@127.0.0.1:9/v1"]) == 1
+    said += capsys.readouterr().err
+    assert cli.main([clip, "--engine-url", "http://me:se@cret@127.0.0.1:port/v1"]) == 1
+    said += capsys.readouterr().err
+    assert cli.main([clip, "--engine-url", "me:se@cret@127.0.0.1:9/v1"]) == 1
+    said += capsys.readouterr().err
+    assert said.count("127.0.0.1") >= 6
+    assert "cret" not in said
+    assert f"{server.url}/models" in caplog.text  # httpx logs what it asks
+    assert "cret" not in caplog.text
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense://x"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_does_not_stand_before_this_machine(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, name: str, proxy: str
+) -> None:
+    no_proxy.setenv(name.lower(), proxy)
+    engine = RemoteEngine([serve().url])
+    assert engine.generate(Request(clips(1), AUTO))[0].text == "8000個"
+
+
+@pytest.mark.parametrize(
+    ("host", "through"),
+    [
+        ("10.1.2.3", False),
+        ("192.168.7.1", False),
+        ("[::1]", False),
+        ("vllm", False),
+        ("vllm.speech.svc.cluster.local", False),
+        ("gpu.company.example", False),  # in NO_PROXY
+        ("vllm.example.org", True),
+        ("8.8.8.8", True),
+    ],
+)
+def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, through: bool) -> None:
+    no_proxy.setenv("all_proxy", "proxy.example:3128")
+    no_proxy.setenv("no_proxy", "company.example")
+    server = servers.server_at(f"http://{host}:8000/v1", {})
+    assert server.proxy == ("http://proxy.example:3128 of all_proxy" if through else "")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://me:secret@127.0.0.1:9", "through the proxy http://127.0.0.1:9 of {} "),
+        ("http://me:my@secret@127.0.0.1:9", "proxy http://127.0.0.1:9 of {} "),
+        ("socks5://127.0.0.1:9", "proxy socks5://127.0.0.1:9 of {} cannot be used"),
+        ("nonsense://x", "proxy nonsense://x of {} cannot be used"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_an_error_of_a_proxy_names_it_and_its_variable(
+    no_proxy: pytest.MonkeyPatch, variable: str, proxy: str, words: str
+) -> None:
+    no_proxy.setenv(variable, proxy)
+    with pytest.raises(EngineError) as caught:
+        RemoteEngine(["http://vllm.example.org/v1"])
+    assert words.format(variable) in str(caught.value)
+    assert "http://vllm.example.org/v1" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_an_answer_of_a_proxy_names_it(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, status: int
+) -> None:
+    server = serve(fault=refusal(status))
+    address = server.url.removesuffix("/v1")
+    no_proxy.setenv("http_proxy", address)
+    engine = RemoteEngine(["http://vllm.example.org/v1"], model="m")
+    with pytest.raises(EngineError, match=f"(?i)the proxy {address} of http_proxy"):
+        engine.generate(Request(clips(1), AUTO))
+
+
+def test_a_certificate_of_ones_own_is_named_in_the_environment(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run(
+        [*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+    )
+    server = serve()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url.replace("http:", "https:")
+    no_proxy.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(EngineError, match=r"signed by nobody .* in SSL_CERT_FILE"):
+        RemoteEngine([url])
+    no_proxy.setenv("SSL_CERT_FILE", str(certificate))
+    stop = threading.Event()
+    engine = RemoteEngine([url])
+    assert engine.generate(Request(clips(1), AUTO))[0].text == "8000個"
+    server.fault = lambda handler: stop.set() or hanging(handler)  # type: ignore[func-returns-value]
+    began = time.monotonic()
+    engine.generate(Request(clips(1), AUTO, cancelled=stop.is_set))
+    assert time.monotonic() - began < SOON
+    no_proxy.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(EngineError, match=r"missing\.pem cannot be read .* SSL_CERT_FILE\.$"):
+        RemoteEngine([url])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:9/v1", "localhost:9/v1", "http://localhost:port/v1", "ftp://x/v1", "http:"],
+)
+def test_no_server_is_one_sentence(url: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        load_engine(url=url)
+    assert url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_entry_among_servers_is_said_at_once(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with pytest.raises(EngineError, match="An empty entry is no address"):
+        load_engine(url=f"{server.url},,{server.url}")
+    assert not server.keys
+
+
+def test_an_address_of_something_else_is_said(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with pytest.raises(EngineError, match="vLLM"):
+        RemoteEngine([server.url.removesuffix("/v1") + "/v2"], model="m").generate(
+            Request(clips(1), JA_EN)
+        )
