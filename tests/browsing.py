@@ -58,6 +58,12 @@ def expect_text(card: Locator, wanted: str) -> None:
     assert text(card) == wanted, text(card)
 
 
+def expect_some_text(card: Locator) -> None:
+    """Wait until a result grows."""
+    expect(card).to_have_attribute("data-state", "working")
+    expect(card.locator("li:not(.growing) .words").first).to_be_visible()
+
+
 def clear_captions(page: Page) -> None:
     """Delete the captions of a talk, and say yes."""
     page.click("#live-clear")

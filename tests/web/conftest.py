@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording that is worked on for many seconds."""
+    path = tmp_path_factory.mktemp("long") / "long.flac"
+    talk = load_audio(EXAMPLES / "en_long.flac")
+    soundfile.write(path, np.tile(np.pad(talk, (0, 3 * SAMPLE_RATE)), 6), SAMPLE_RATE)
+    return path
 
 
 @pytest.fixture
