@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,24 @@ def test_the_settings_of_a_space_are_all_listed(
     documented = (ROOT / "docs" / "deployment.md").read_text("utf-8")
     listed = set(re.findall(r"`(SPEECH_\w+)`", documented)) - {"SPEECH_ENGINE_KEY"}
     assert listed == set(re.findall(r"SPEECH_[A-Z_]+", capsys.readouterr().out))
+
+
+def test_what_the_commands_write_is_not_committed() -> None:
+    """Weights, and private recordings: git sees none of it."""
+    named = ("--output", "--output-dir", "--folder")
+    written = {
+        path
+        for words in commands()
+        for option, path in pairwise(words)
+        if option in named and not path.startswith(("-", "/"))
+    }
+    assert {"report.md", "subtitles", "recordings", "data/own", "checkpoints/own"} <= written
+    seen = [
+        path
+        for path in sorted(written)
+        if subprocess.run(["git", "check-ignore", "-q", f"{path}/x"], cwd=ROOT).returncode == 1
+    ]
+    assert not seen, "see .gitignore"
 
 
 OFFLINE = [
