@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -30,7 +30,7 @@ from speech_translation.types import Direction
 from training.console import say
 from training.prepared import AUDIO, write_index
 from training.shards import Rules, directions, key, read_shard, write_shard
-from training.sources import folder_state, samples_of, without_text
+from training.sources import folder_state, from_folder, samples_of, without_text
 
 SHARD = 500  # samples
 RECORD = "prepared.json"
@@ -184,13 +184,17 @@ def _write_indices(
     return record
 
 
-def _other_direction(options: argparse.Namespace, dropped: Container[str]) -> str:
-    """What to try where texts of a folder are not in the language of --direction, else ""."""
-    if not options.folder or f"{options.direction}: wrong script" not in dropped:
+def _other_direction(options: argparse.Namespace, dropped: Mapping[str, Sequence[str]]) -> str:
+    """What to try where most texts of the folders are not in the language of --direction, or ""."""
+    foreign = dropped.get(f"{options.direction}: wrong script", ())  # of manifests, too
+    if not foreign:
+        return ""
+    names = {sample.id for x in options.folder for sample in from_folder(x, options.direction)}
+    if 2 * len(names.intersection(foreign)) <= len(names):
         return ""
     return (
-        f"texts are not in the language of --direction {options.direction}; if the recordings of "
-        f"--folder are translated the other way, add --direction {options.direction.spoken}."
+        f"most texts in --folder are not in the language of --direction {options.direction}; if "
+        f"its recordings are translated the other way, use --direction {options.direction.spoken}."
     )
 
 
@@ -279,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted; the same command goes on with what is missing")
         return 1
     print(table(record))
-    if advice := _other_direction(options, record["dropped"]):
+    if advice := _other_direction(options, record["dropped_names"]):
         say(advice)
     say(f"done: python -m training.sft --train {options.output / 'train.npz'} ...")
     return 0

@@ -244,7 +244,7 @@ def test_what_of_a_folder_is_left_out_is_named(
     captured = capsys.readouterr()
     assert "dropped 1  en2ja: no .txt beside it (alone.wav)" in captured.out
     assert "dropped 1  en2ja: wrong script (2.wav)" in captured.out
-    assert "add --direction ja2en" in captured.err
+    assert "--direction" not in captured.err, "half of the texts are in its language"
     assert json.loads((output / "prepared.json").read_text("utf-8"))["dropped_names"] == {
         "en2ja: no .txt beside it": ["alone.wav"],
         "en2ja: wrong script": ["2.wav"],
@@ -262,8 +262,19 @@ def test_a_text_in_another_encoding_and_a_forgotten_direction_can_be_mended(
     for number in (1, 2):
         (own / f"{number}.txt").write_text(f"This is number {number}.", "utf-8")
     assert prepare.main(arguments) == 1
-    assert "add --direction ja2en" in capsys.readouterr().err
+    assert "use --direction ja2en" in capsys.readouterr().err
     assert prepare.main([*arguments, "--direction", "ja2en"]) == 0
+
+
+def test_a_wrong_direction_is_seen_beside_a_manifest_with_more_texts(
+    data: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"audio": "a.wav", "direction": "ja2en", "text": f"Good {i}."} for i in range(9)]
+    old = manifest(data / "old.jsonl", *rows)
+    run(data, "--folder", str(own), "--direction", "ja2en", "--manifest", str(old))
+    captured = capsys.readouterr()
+    assert "dropped 2  ja2en: wrong script (1.wav, 2.wav)" in captured.out
+    assert "use --direction en2ja" in captured.err
 
 
 def test_the_utterance_before_is_a_context(data: Path) -> None:
