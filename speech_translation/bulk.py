@@ -37,6 +37,8 @@ Translate = Callable[[Recording, Cancelled], Translation]
 
 _TICK: Seconds = 0.5
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_NO_UTF8 = re.compile(r"[\udc80-\udcff]")
+"""Bytes of a path that are not UTF-8, as `surrogateescape` has them."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -112,8 +114,11 @@ def _place(found: Path | AudioError) -> Path:
 
 
 def _listed(path: Path) -> Iterator[Recording | AudioError]:
-    """What a list names; one error for a text that is none, as a reference beside a recording."""
-    empty = True
+    """What a list names; one error for a text that is none, as a reference beside a recording.
+
+    And one for all lines that are not UTF-8 and no files: their names cannot be known.
+    """
+    empty, garbled = True, False
     try:
         for line in _lines(path):
             empty = False
@@ -124,12 +129,16 @@ def _listed(path: Path) -> Iterator[Recording | AudioError]:
                 f"The list {path} names no recording: it has one path on each line."
                 if empty
                 else f"{path} is read as a list, and no line of it is the path of a recording: "
-                "give the recordings themselves, or a list with one path on each line."
+                "give the recordings themselves, or a list with one path on each line, in UTF-8."
             )
             return
         for line in _lines(path):
             if _LINK.match(line) and not os.path.exists(path.parent / line):
                 yield _link(line)
+            elif _NO_UTF8.search(line) and not os.path.exists(path.parent / line):
+                if not garbled:
+                    yield AudioError(f"The list {path} is not UTF-8: save it as UTF-8.")
+                garbled = True
             else:
                 yield _recording(path.parent / line, path.parent)
     except OSError as error:

@@ -74,6 +74,19 @@ def test_a_list_has_comments_and_empty_lines(tmp_path: Path) -> None:
     assert str(error) == f"The list {names} names no recording: it has one path on each line."
 
 
+def test_a_list_in_another_encoding_is_said_to_be(tmp_path: Path) -> None:
+    """A Windows editor saves Japanese names so: each would be a recording that does not exist."""
+    touch(tmp_path / "a.wav", tmp_path / "会議.mp3", tmp_path / "講演.mp3")
+    names = tmp_path / "some.list"
+    names.write_text("会議.mp3\na.wav\n講演.mp3\n", "shift_jis")
+    error, known = find_sources([str(names)])
+    assert str(error) == f"The list {names} is not UTF-8: save it as UTF-8."
+    assert isinstance(known, Recording)
+    names.write_text("a.wav\n会議.mp3\n", "utf-16")
+    (error,) = find_sources([str(names)])
+    assert "one path on each line, in UTF-8." in str(error)
+
+
 def test_a_link_is_named_without_its_password(tmp_path: Path) -> None:
     names = tmp_path / "some.list"
     names.write_text("a.wav\nhttps://me:se@cret@host/b.mp3\n")
