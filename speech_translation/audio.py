@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -114,7 +114,8 @@ def load_audio(
         track: which of several sound tracks: its number, from 1, or its language ("ja", "eng").
         language: what is spoken, if that is known: of several tracks the one in it is taken.
         remark: hears what somebody should know who gets a result: which of several tracks it is of,
-            and from when to when the recording is damaged, without sound, or repeats itself.
+            that the only one does not say whether it is in the language of `track`, and from when
+            to when the recording is damaged, without sound, or repeats itself.
             Without it they are warnings of the logger `speech_translation`.
 
     Raises:
@@ -219,6 +220,7 @@ def _load(file: BinaryIO, max_seconds: Seconds, name: str, wanted: Wanted) -> Sa
     file.seek(0)
     if not file.read(1):
         raise AudioError(f"{name} is empty (0 bytes). Record or copy it again.", "empty")
+    wanted = wanted._replace(say=cache(wanted.say))  # what holds for many parts is said once
     timeline = Timeline(name, max_seconds)
     found = find_parts(file)
     parts = found[:MOST_PARTS]

@@ -35,14 +35,15 @@ class Wanted(NamedTuple):
     language: Language | None = None
     """What is spoken, if that is known."""
     say: Callable[[Remark], object] = lambda _: None
-    """Hears which one is taken of several."""
+    """Hears which one is taken of several, and that the only one may not be in the language."""
 
 
 def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
     """The index of the wanted one of `tracks`, which are those of the file `name`.
 
     Without a number or a language it is the first in the language that is spoken, commentaries
-    last, or else the one that a player takes. Raises AudioError if there is no such track.
+    last, or else the one that a player takes. The only track is the wanted one if it does not say
+    its language. Raises AudioError if there is no such track.
     """
     asked = wanted.track
     if isinstance(asked, str) and asked.isdecimal():
@@ -61,6 +62,8 @@ def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
             raise AudioError(
                 f"{name} has no sound track in {one_line(str(asked))!r}: it has {_listed(tracks)}."
             )
+        if asked and unknown:
+            wanted.say(Remark(RemarkKind.UNTAGGED))
         index = in_it[0] if in_it else best
     if len(tracks) > 1:
         wanted.say(_taken(tracks, index))

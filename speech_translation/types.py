@@ -117,6 +117,8 @@ class RemarkKind(StrEnum):
 
     TRACK = "track"
     """The recording has several sound tracks, and this is of one."""
+    UNTAGGED = "untagged"
+    """A language was asked for, and the only sound track does not say its own."""
     LOST = "lost"
     """From `start` to `end` sound is missing or could not be decoded."""
     SILENT = "silent"
@@ -162,6 +164,8 @@ class Remark:
         match self.kind:
             case RemarkKind.TRACK:
                 return f"sound track {self.number} of {self.of}{self.listed} is translated"
+            case RemarkKind.UNTAGGED:
+                return "its only sound track does not say its language, and is translated"
             case RemarkKind.LOST:
                 return f"{times} sound is missing or could not be decoded"
             case RemarkKind.SILENT:

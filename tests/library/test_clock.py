@@ -209,8 +209,13 @@ def test_a_track_that_is_not_there_is_said(track: int | str) -> None:
         load_audio(two_tracks(), track=track)
 
 
-def test_one_track_without_a_language_is_every_language() -> None:
-    np.testing.assert_array_equal(load_audio(wav(clip("en_1")), track="en"), clip("en_1"))
+@pytest.mark.parametrize("track", ["en", "fr"])
+def test_one_track_without_a_language_is_taken_with_a_remark(track: str) -> None:
+    samples, remarks = heard(wav(clip("en_1")), track=track)
+    np.testing.assert_array_equal(samples, clip("en_1"))
+    assert remarks == ["its only sound track does not say its language, and is translated"]
+    for one in (1, None):
+        assert not heard(wav(clip("en_1")), track=one)[1], "no language was asked for"
     with pytest.raises(AudioError, match="has no sound track 2: it has 1"):
         load_audio(wav(clip("en_1")), track=2)
 

@@ -62,6 +62,7 @@ def test_both_languages_say_the_same_things() -> None:
             "sound track 2 of 2 (jpn, eng).",
             "音声トラック 2 (jpn, eng) のうち 2 番目",
         ),
+        (Remark(RemarkKind.UNTAGGED), "does not say its language", "言語の情報がありません"),
         (Remark(RemarkKind.LOST, 65, 70.5), "From 1:05 to 1:10 sound", "1:05 から 1:10 まで"),
         (Remark(RemarkKind.SILENT, 0, 4), "holds no sound", "音声が入っていません"),
         (Remark(RemarkKind.REPEATED, 0, 4), "the repetition is left out", "省きました"),
