@@ -37,6 +37,7 @@ from evaluation.acceptance_checks import (
 )
 from evaluation.acceptance_data import bundled
 from evaluation.acceptance_page import page
+from evaluation.console import say
 from evaluation.invented import outcomes, sounds
 from evaluation.long_recordings import Recording
 from evaluation.provenance import revision
@@ -148,7 +149,7 @@ class Examination:
         if self._interrupted or self._late():
             self.found.failed[name] = INTERRUPTED if self._interrupted else OUT_OF_TIME
             return
-        _say(name)
+        say(name)
         try:
             work()
         except KeyboardInterrupt:
@@ -291,10 +292,6 @@ def _tagged(engine: Engine, clip: Sample) -> Hypothesis:
     request = Request([clip.load()[:LONGEST]], cancelled=ended)
     (hypothesis,) = engine.generate(request)
     return hypothesis
-
-
-def _say(message: str) -> None:
-    print(time.strftime("%H:%M:%S"), message, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

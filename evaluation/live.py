@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from evaluation.bootstrap import MEASURED, RESAMPLES, interval, of_mean, of_metric
-from evaluation.console import shown_command, status
+from evaluation.console import counted, shown_command, status
 from evaluation.document_scores import drawn
 from evaluation.emissions import (
     Emissions,
@@ -106,7 +105,7 @@ def measure(
     sounds = [recording.load() for recording in recordings]
     seconds = [len(sound) / SAMPLE_RATE for sound in sounds]
     points = list[dict[str, Any]]()
-    for every in tqdm(sorted({x.every for x in settings}), unit=" settings", disable=None):
+    for every in counted(sorted({x.every for x in settings}), "settings"):
         found: dict[str, dict[str, list[Emissions]]] = {"ideal": {}, "real": {}}
         for name, clocks in (("ideal", IdealClock), ("real", RealClock)):
             for sound in sounds:

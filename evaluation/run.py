@@ -18,10 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluation.cascade import Cascade
-from evaluation.console import status
+from evaluation.console import counted, status
 from evaluation.hypotheses import (
     Line,
     by_direction,
@@ -156,7 +154,7 @@ def run_generate(options: argparse.Namespace) -> None:
     if options.noise:
         samples = noisy(samples, options.noise, options.ratio)
     generate(
-        tqdm(samples, unit=" clips", disable=None),  # none where nobody watches
+        counted(samples, "clips"),
         engine,
         head,
         made,

@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from evaluation.console import shown_command, status
+from evaluation.console import counted, shown_command, status
 from evaluation.document_scores import Documents, compare_documents
 from evaluation.long_data import data_options, recordings_of
 from evaluation.long_recordings import Recording, Spoken
@@ -183,7 +182,7 @@ def measure(
     assert target is not None
     divided: dict[str, list[Divided]] = {name: [] for name in policies}
     seconds = 0.0
-    for recording in tqdm(recordings, unit=" recordings", disable=None):
+    for recording in counted(recordings, "recordings"):
         samples = recording.load()
         seconds += len(samples) / SAMPLE_RATE
         for name in policies:

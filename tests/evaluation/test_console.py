@@ -1,12 +1,13 @@
 """How the programs of the benchmark are named in documents, and how they end."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from evaluation import live, report, run, segmentation, system_speed
-from evaluation.console import shown_command
+from evaluation.console import counted, shown_command
 
 
 def test_a_shown_command_names_no_folder_of_this_machine() -> None:
@@ -18,6 +19,20 @@ def test_a_shown_command_names_no_folder_of_this_machine() -> None:
     assert shown_command("evaluation.run", command) == (
         "python -m evaluation.run --translator-url http://host/v1 --translator x"
     )
+
+
+def test_a_long_work_says_how_far_it_is_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for item in counted(range(100), "clips"):
+        now += 1.0
+        assert item < 100
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" ", 1)[1] for line in said] == ["30 clips", "60 clips", "90 clips"]
+    assert list(counted(range(3), "clips")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
 
 
 def test_an_output_that_cannot_be_is_one_sentence(
