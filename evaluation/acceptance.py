@@ -63,8 +63,8 @@ PRECISIONS: Mapping[str, Sequence[str]] = {
 }
 """What is compared on a kind of device; the engine's own choice is measured first."""
 
-EACH = 10
-"""Clips of a direction, unless told otherwise."""
+EACH = 12
+"""Clips of a direction, unless told otherwise: all of people's, and as many others."""
 
 SOUND: Seconds = 5.0
 """Of each sound that is no speech."""
