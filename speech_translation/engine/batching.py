@@ -59,7 +59,7 @@ class SharedEngine:
     A lock lets the thread that holds it take it again at once: a long recording would keep everyone
     else out until it is done. Here its next segments queue up behind whoever came meanwhile. Calls
     that wait together, and ask for the same direction and context, are joined up to the engine's
-    batch size. First come, first served; but every second time those go first who are awaited.
+    batch size. First come, first served; but two times of three those go first who are awaited.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -67,7 +67,7 @@ class SharedEngine:
         self._waiting = deque[_Call]()
         self._changed = threading.Condition()
         self._closed = False
-        self._awaited_first = True
+        self._turns = 0
         self._server = threading.Thread(target=self._serve, name="shared engine", daemon=True)
         self._server.start()
 
@@ -136,9 +136,9 @@ class SharedEngine:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             self._waiting = deque(call for call in self._waiting if not call.request.abandoned)
             calls, room, in_turn = list[_Call](), self.batch_size, list(self._waiting)
-            if self._awaited_first:
+            if self._turns % 3 < 2:
                 in_turn.sort(key=lambda call: not call.request.awaited)
-            self._awaited_first = not self._awaited_first
+            self._turns += 1
             for call in in_turn:
                 if not calls or (len(call.request.batch) <= room and call.goes_with(calls[0])):
                     calls.append(call)
