@@ -31,9 +31,10 @@ from speech_translation.captions import FORMATS, render
 from speech_translation.engine import Engine
 from speech_translation.errors import SpeechTranslationError
 from speech_translation.live import LiveTranslator
-from speech_translation.types import Direction, Language, Segment, Show
+from speech_translation.types import Direction, Language, Segment
 from web.html import live_captions, part, scripts
 from web.refusals import Refusal, error_response, refusal
+from web.service import shown
 from web.texts import interface_language, words
 from web.transcriber import Transcriber
 
@@ -163,10 +164,9 @@ class LiveSessions:
             return error_response(refusal(language, "live_absent"))
         if self._ending():
             return error_response(refusal(language, "live_ending"))
-        try:
-            direction = Direction(request.query_params.get("direction", "auto"))
-        except ValueError:
-            return _error(400, "direction is one of en2ja, ja2en, auto")
+        asked = request.query_params.get("direction", "auto")
+        if asked not in tuple(Direction):
+            return error_response(refusal(language, "no_direction", direction=asked))
         wanted = request.query_params.get("transcript", "0") not in ("", "0")
         if wanted and not (self._transcriber and self._transcriber.available):
             return error_response(refusal(language, "no_transcript"))
@@ -186,7 +186,8 @@ class LiveSessions:
             name = secrets.token_urlsafe(16)
             before = self._sessions.get(request.query_params.get("after", ""))
             session = Session(
-                LiveTranslator(engine, direction, context=terms, transcriber=transcriber), before
+                LiveTranslator(engine, Direction(asked), context=terms, transcriber=transcriber),
+                before,
             )
             self._sessions[name] = session
         return JSONResponse({"id": name, "watch": session.watch})
@@ -197,20 +198,21 @@ class LiveSessions:
             return _over(request)
         session.used = time.monotonic()  # its chunk may take long to arrive
         query = request.query_params
+        language = interface_language(request.headers.get("accept-language"))
+        wrong = refusal(language, "live_chunk", megabytes=CHUNK_BYTES >> 20)
         try:
             seq, rate = int(query["seq"]), int(query["rate"])
             known = max(0, int(query.get("known", "0")))
         except (KeyError, ValueError):
-            return _error(400, "seq, rate and known are whole numbers")
+            return error_response(wrong)
         body = bytearray()
         async for piece in request.stream():
             body += piece
             if len(body) > CHUNK_BYTES:
-                return _error(413, f"a chunk has at most {CHUNK_BYTES} bytes")
+                return error_response(wrong, 413)
         if len(body) % 2 or rate not in RATES:
-            return _error(400, "a chunk is int16 samples at 8 to 192 kHz")
+            return error_response(wrong)
         samples = np.frombuffer(bytes(body), "<i2")
-        language = interface_language(request.headers.get("accept-language"))
         try:
             taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
         except SpeechTranslationError:
@@ -218,7 +220,7 @@ class LiveSessions:
         answer = session.captions(known, language)
         if taken:
             return JSONResponse(answer)
-        missing = f"a chunk before this one is missing: send chunk {session.next_chunk}"
+        missing = f"A chunk before this one is missing: send chunk {session.next_chunk}."
         return JSONResponse({"error": missing, "words": words("live_gap"), **answer}, 409)
 
     async def _close(self, request: Request) -> Response:
@@ -253,12 +255,13 @@ class LiveSessions:
         session = self._sessions.get(request.path_params["id"])
         wanted = request.path_params["format"]
         format = next((f for f in FORMATS if f == wanted), None)
-        if format is None:
-            return _error(404, f"there is no format {wanted}: choose from {', '.join(FORMATS)}")
+        language = interface_language(request.headers.get("accept-language"))
         try:
-            show = Show(request.query_params.get("show", Show.TRANSLATION))
-        except ValueError as error:
-            return _error(400, str(error))
+            if format is None:
+                raise refusal(language, "no_format", format=wanted, formats=", ".join(FORMATS))
+            show = shown(request.query_params.get("show"), language)
+        except Refusal as refused:
+            return error_response(refused)
         if session is None:
             return _over(request)
         session.used = time.monotonic()
@@ -281,7 +284,3 @@ class LiveSessions:
 def _over(request: Request) -> Response:
     language = interface_language(request.headers.get("accept-language"))
     return error_response(refusal(language, "watch_over"))
-
-
-def _error(code: int, reason: str) -> Response:
-    return error_response(Refusal(reason), code)

@@ -347,20 +347,41 @@ def test_an_audience_reads_by_an_address_that_is_not_the_talks() -> None:
 def test_what_is_wrong_with_a_request_is_said() -> None:
     sessions = LiveSessions(FailsOnce, limit=2)
     talk = opened(sessions)
-    early, other, gone = asyncio.run(
+    early, gone = asyncio.run(
         visit(
             sessions,
             ("POST", f"{talk}?seq=3&rate=16000"),
-            ("GET", f"{talk}/captions.doc"),
             ("GET", "/live/gone/captions.srt"),
         )
     )
-    assert (early.status_code, other.status_code, gone.status_code) == (409, 404, 404)
-    assert early.json()["error"] == "a chunk before this one is missing: send chunk 0"
+    assert (early.status_code, gone.status_code) == (409, 404)
+    assert early.json()["error"] == "A chunk before this one is missing: send chunk 0."
     assert early.json()["next"] == 0
     assert early.json()["words"] == words("live_gap")
-    assert other.json()["error"] == "there is no format doc: choose from txt, srt, vtt, tsv, json"
     assert gone.json()["words"] == words("watch_over")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "english", "japanese"),
+    [
+        ("POST", "?direction=xx", 400, "no direction xx: choose en2ja", "xx はありません。"),
+        ("POST", "{talk}?seq=one&rate=16000", 400, "are whole numbers.", "整数で"),
+        ("POST", "{talk}?seq=0&rate=3", 400, "at 8 to 192 kHz", "8～192 kHz"),
+        ("GET", "{talk}/captions.doc", 404, "no format doc: choose from", "形式 doc は"),
+        ("GET", "{talk}/captions.srt?show=all", 400, "no such choice of texts", "表示の種類"),
+    ],
+)
+def test_what_a_talk_is_refused_for_is_said_in_both_languages(
+    method: str, path: str, status: int, english: str, japanese: str
+) -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    talk = opened(sessions).removeprefix("/live")
+    (refused,) = asyncio.run(visit(sessions, (method, "/live" + path.format(talk=talk))))
+    assert refused.status_code == status
+    said = refused.json()
+    assert said["error"] == said["words"]["en"]
+    assert english in said["words"]["en"]
+    assert japanese in said["words"]["ja"]
 
 
 def test_a_chunk_under_way_is_awaited_at_the_end_and_new_talks_are_refused() -> None:
