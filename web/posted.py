@@ -9,6 +9,7 @@ import json
 import math
 from typing import Any
 
+from speech_translation.translate import common_direction
 from speech_translation.types import (
     Direction,
     Flag,
@@ -51,14 +52,14 @@ def posted(body: bytes, language: Language) -> tuple[dict[str, Any], Translation
 
 
 def translation_of(data: dict[str, Any]) -> Translation:
-    """The translation whose `as_data` is `data`.
+    """The translation whose `as_data` is `data`; a page sends the direction that was asked for.
 
     Raises ValueError, TypeError, KeyError or AttributeError for anything else.
     """
     segments = tuple(_segment(segment) for segment in data["segments"])
     return Translation(
         segments,
-        Direction(data.get("direction", "auto")),
+        common_direction(segments, Direction(data.get("direction", "auto"))),
         _seconds(data["duration"]),
         _seconds(data.get("compute_seconds") or 0),
         int(data.get("tokens") or 0),

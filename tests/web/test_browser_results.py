@@ -71,7 +71,9 @@ def test_every_format_downloads_and_parses(visit: Open) -> None:
         contents[format] = Path(download.value.path()).read_text("utf-8")
     whole = reference("en_two_sentences")
     assert contents["txt"] == whole + "\n"
-    assert json.loads(contents["json"])["text"] == whole
+    data = json.loads(contents["json"])
+    assert data["text"] == whole
+    assert data["direction"] == "en2ja"  # as of files and programs; automatic was asked for
     for format in ("srt", "vtt"):
         lines = pysubs2.SSAFile.from_string(contents[format], format_=format)
         assert "".join(line.plaintext for line in lines).replace("\n", "") == whole
