@@ -3,7 +3,10 @@
 import asyncio
 import errno
 import gc
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import httpx
 import openai
 import pysubs2
 import pytest
-from clips import EXAMPLES, reference
+from clips import EXAMPLES, ROOT, reference
 from starlette.applications import Starlette
 from starlette.types import Message
 
@@ -92,6 +95,23 @@ class TestWithOpenAIsClient:
             timestamp_granularities=["segment"],
         )
         assert (heard.language, heard.text) == ("japanese", SAID["ja_1"])
+
+    @pytest.mark.parametrize("language", ["python", "sh"])
+    def test_the_documented_examples_run_without_a_warning(
+        self, space: str, tmp_path: Path, language: str
+    ) -> None:
+        document = (ROOT / "docs" / "api.md").read_text("utf-8").split("## OpenAI's routes")[1]
+        code = document.split(f"```{language}\n")[1].split("```")[0]
+        assert "http://127.0.0.1:7860/" in code
+        (tmp_path / "example").write_text(code.replace("http://127.0.0.1:7860/", space))
+        python = [sys.executable, "-W", "error:deprecated:DeprecationWarning"]
+        command = [*(python if language == "python" else ["sh"]), tmp_path / "example"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        if language == "python":
+            (line,) = pysubs2.SSAFile.from_string(run.stdout, format_="srt")
+            assert line.plaintext == SAID["ja_1"], run.stderr
+        else:
+            assert json.loads(run.stdout) == {"text": reference("ja_1")}, run.stderr
 
     def test_models_are_listed(self, client: openai.OpenAI) -> None:
         assert [model.id for model in client.models.list()] == ["phrasebook"]
