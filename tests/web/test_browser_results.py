@@ -24,6 +24,7 @@ from browsing import (
 from clips import EXAMPLES, ROOT, reference
 from playwright.sync_api import expect
 
+import web.line
 from speech_translation.audio import load_audio
 from speech_translation.engine import Request
 from speech_translation.engine.local import LocalEngine
@@ -40,6 +41,19 @@ ABOUT_COMES_LATE = """
         }
         return fetched(...asked);
     };
+"""
+
+# The database of the first edition, which had the recordings among the results.
+KEPT_BEFORE = """
+    const before = indexedDB.open("speech-translation", 1);
+    before.onupgradeneeded = () => {
+        const segment = { start: 0, end: 1, text: "古い文。", direction: "en2ja", flags: [] };
+        before.result.createObjectStore("results", { keyPath: "id" }).put({
+            id: "old", made: 1, name: "old.flac", blob: new Blob(["sound"]), direction: "auto",
+            state: "done", segments: [segment], duration: 1,
+        });
+    };
+    before.onsuccess = () => before.result.close();
 """
 
 
@@ -154,18 +168,61 @@ def test_results_survive_a_reload_until_they_are_cleared(visit: Open) -> None:
     expect(cards(page)).to_have_count(0)
 
 
-def test_a_run_that_a_reload_broke_off_is_begun_again_with_one_click(
-    visit: Open, long: Path
-) -> None:
+def test_a_reload_keeps_the_finished_lines_of_a_run_as_stop_does(visit: Open, long: Path) -> None:
     page = visit(expected="aborted|errored out")  # Gradio's stream complains when it is left
-    expect_some_text(upload(page, long))
-    page.reload()
+    card = upload(page, long)
+    finished = card.locator("li:not(.growing) .words")
+    expect(finished.nth(1)).to_be_visible()
+    seen = finished.all_text_contents()
+    reload(page)
     card = cards(page).first
+    expect(card).to_have_attribute("data-state", "partial")
+    expect(card.locator(".state")).to_have_text(re.compile("^Stopped: translated up to .* of 8:49"))
     expect(card.locator(".message")).to_contain_text("The page was left before")
+    assert finished.all_text_contents()[: len(seen)] == seen
+    card.get_by_text("Details").click()
+    assert "{" not in card.locator(".details").inner_text()  # nobody knows what it has cost
+    with page.expect_download() as download:
+        card.locator("[data-format=json]").click()
+    assert download.value.suggested_filename == "long.partial.json"
+    data = json.loads(Path(download.value.path()).read_text("utf-8"))
+    (remark,) = data["remarks"]
+    assert remark["kind"] == "untranslated"
+    assert (remark["start"], remark["end"]) == (data["segments"][-1]["end"], data["duration"])
+    sound = card.locator("audio")
+    until(lambda: bool(sound.evaluate("x => x.duration > 500")))
     card.get_by_role("button", name="Try again").click()
     expect_some_text(card)
     card.locator(".stop").click()
     expect(card).to_have_attribute("data-state", "partial")
+    expect(card.locator(".message")).not_to_contain_text("The page was left")
+
+
+def test_a_run_that_a_reload_broke_off_is_begun_again_with_one_click(
+    visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.line, "AT_ONCE", 0)  # nobody is let in
+    page = visit(expected="aborted|errored out")
+    card = upload(page, EXAMPLES / "en_1.flac")
+    expect(card.locator(".state")).to_contain_text("in line")
+    reload(page)
+    monkeypatch.undo()
+    expect(card.locator(".state")).to_have_text("Not translated")
+    expect(card.locator(".message")).to_contain_text("The page was left before")
+    card.get_by_role("button", name="Try again").click()
+    expect_text(card, reference("en_1"))
+
+
+def test_what_an_earlier_edition_kept_is_there_with_its_recording(visit: Open) -> None:
+    page = visit(script=KEPT_BEFORE)
+    for line in ("古い文。", "直した文。"):
+        card = cards(page).first
+        expect(card.locator(".words")).to_have_text(line)
+        expect(card.locator("audio")).to_have_attribute("src", re.compile("^blob:"))
+        card.get_by_role("button", name="Correct", exact=True).click()
+        card.locator(".words").fill("直した文。")
+        card.get_by_role("button", name="Done correcting").click()
+        reload(page)
 
 
 def test_a_line_plays_and_pauses_the_one_sound_of_the_page(visit: Open, tmp_path: Path) -> None:

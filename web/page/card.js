@@ -10,7 +10,7 @@ import { clock, dress, langOf, say, told } from "./words.js";
 const UP_FRONT = ["srt", "txt"];
 const FURTHER = ["vtt", "tsv", "json"];
 export const NAMES = { en2ja: "English → 日本語", ja2en: "日本語 → English" };
-const OVER = ["done", "partial", "refused"];
+export const OVER = ["done", "partial", "refused"];
 
 export class Card {
   /** `data` is the result as it is kept; `acts` are stop, again(card, direction), remove, changed. */
@@ -99,7 +99,7 @@ export class Card {
     this.kana.hidden = !about().readings || !segments.some((segment) => langOf(segment.text + (segment.source_text ?? "")) === "ja");
     this.film.hidden = !data.film || !(data.blob || data.upload);
     this.details.hidden = !segments.length || working;
-    if (data.figures) this.figures.textContent = say("cost", data.figures);
+    if (data.figures?.compute) this.figures.textContent = say("cost", data.figures);
     dress(this.element);
   }
 

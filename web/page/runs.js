@@ -3,7 +3,7 @@
 // A run is an event of Gradio: #run begins one with what `request` returns, and `hear` gets its news.
 
 import { onAbout } from "./about.js";
-import { Card } from "./card.js";
+import { Card, OVER } from "./card.js";
 import { find } from "./dom.js";
 import { ask } from "./question.js";
 import { forget, forgetAll, keep, keptResults } from "./shelf.js";
@@ -128,8 +128,10 @@ function hear(value) {
     keep(kept(card));
     return;
   }
-  if (["done", "partial", "refused"].includes(news.state)) finish(card, news);
-  else card.hear(news);
+  if (OVER.includes(news.state)) return finish(card, news);
+  const finished = card.data.segments.length;
+  card.hear(news);
+  if (card.data.segments.length > finished) keep(kept(card));
 }
 
 /** Gradio's event failed, and nothing more will be heard of it. */
@@ -144,6 +146,15 @@ function showShelf() {
   find("cards-empty").hidden = Boolean(cards.size);
 }
 
+/** End a kept result in whose run the page was left: what was finished stays, as after Stop. */
+function breakOff(data) {
+  const { segments, total } = data;
+  Object.assign(data, { state: "refused", message: { key: "interrupted" } });
+  if (!segments.length) return;
+  const rest = { kind: "untranslated", start: segments.at(-1).end, end: total };
+  Object.assign(data, { state: "partial", duration: total, figures: { raw: { remarks: [rest] } } });
+}
+
 /** Put back what this browser has kept. */
 export async function setUpRuns() {
   find("shelf-clear").addEventListener("click", async () => {
@@ -156,9 +167,7 @@ export async function setUpRuns() {
   onAbout(showAll); // a card that was kept may be there before what this Space can do is known
   for (const data of await keptResults()) {
     if (cards.has(data.id)) continue;
-    if (!["done", "partial", "refused"].includes(data.state)) {
-      Object.assign(data, { state: "refused", message: { key: "interrupted" } });
-    }
+    if (!OVER.includes(data.state)) breakOff(data);
     const card = new Card(data, acts);
     cards.set(data.id, card);
     find("cards").append(card.element);
