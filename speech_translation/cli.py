@@ -77,7 +77,7 @@ def open_engines(options: argparse.Namespace, interrupt: Interrupt) -> Engines:
     names = [options.engine_url or options.model]
     names += [] if options.transcript in (OFF, SAME) else [options.transcript]
     if not options.quiet:
-        tell(f"loading {without_password(' and '.join(names))}")
+        tell(f"loading {' and '.join(map(without_password, names))}")
     cache = not options.no_cache
     with interrupt.at_once():
         engine = load_engine(

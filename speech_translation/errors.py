@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import re
 
-# In an address; or at the beginning of one that lacks its http://, which no path of Windows is.
-_PASSWORD = re.compile(r"(?<=//)[^,\s]*@|(?<![^,\s'\"=])[^,\s'\"/@:]+:(?![/\\])[^,\s]*@")
+# Before the last @ of an address's authority, which ends at the first of /, ? and #. Of an address
+# that lacks its http:// a port or a path must follow: else 10:30@noon were one.
+_PASSWORD = re.compile(
+    r"(?<=//)[^/?#\n]*@|(?<![^,\s'\"=])[^,\s'\"/?#@:]+:(?!\\)[^/?#\s]*@(?=[^/?#@\s]+[:/])"
+)
 
 
 def first_words(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from speech_translation.errors import without_password
 from speech_translation.transcripts import ADVISED
 from speech_translation.types import Direction
 
+_ADDRESS = r"https?://(?:[^/?#\s]*@)?[^,\s]+"  # a password may hold a comma
 _ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
 
@@ -81,7 +82,7 @@ def parser(description: str = "") -> Parser:
         Settings.engine_url,
         "vLLM servers that do the work, ending in /v1",
         ["http://HOST:PORT/v1", "https://..."],
-        r"\s*https?://[^,\s]+(\s*,\s*https?://[^,\s]+)*\s*",
+        rf"\s*{_ADDRESS}(\s*,\s*{_ADDRESS})*\s*",
     )
     options.add_argument(
         "--transcript",

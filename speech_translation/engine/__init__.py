@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 
 from speech_translation.engine.base import (
@@ -72,7 +73,8 @@ def load_engine(
             if url:
                 from speech_translation.engine.remote import IN_FLIGHT, RemoteEngine
 
-                _engines[key] = RemoteEngine(url.split(","), in_flight=max(in_flight, IN_FLIGHT))
+                urls = re.split(r",(?![^/?#]*@)", url)  # a password may hold a comma
+                _engines[key] = RemoteEngine(urls, in_flight=max(in_flight, IN_FLIGHT))
             else:
                 from speech_translation.engine.load import load_local
 

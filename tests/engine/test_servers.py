@@ -40,6 +40,12 @@ def test_a_password_in_an_address_is_sent_and_not_shown(
     server.start = server.fault = refusal(404)
     assert cli.main([clip, "--engine-url", f"{url},http://me:se@cret@127.0.0.1:9/v1"]) == 1
     said += capsys.readouterr().err
+    assert (
+        cli.main([clip, "--engine-url", f"{url.replace('se@', 'se,')},http://me@127.0.0.1:9/v1"])
+        == 1
+    )
+    said += capsys.readouterr().err
+    assert server.keys[-1] == f"Basic {base64.b64encode(b'me:se,cret').decode()}"
     assert cli.main([clip, "--engine-url", "http://me:se@cret@127.0.0.1:port/v1"]) == 1
     said += capsys.readouterr().err
     assert cli.main([clip, "--engine-url", "me:se@cret@127.0.0.1:9/v1"]) == 1

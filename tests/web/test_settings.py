@@ -84,8 +84,12 @@ def test_a_variable_that_cannot_be_is_named(
     [
         ("http://me:se%20@cret@host:8000/v1", "http://host:8000/v1"),
         ("http://one/v1, http://me:cret@two/v1", "http://one/v1, http://two/v1"),
+        ("http://me:se,cret@host/v1", "http://host/v1"),
+        ("http://one/v1,http://me:se,cret@two/v1", "http://one/v1,http://two/v1"),
+        ("http://one/v1?to=@two", "http://one/v1?to=@two"),
         ("ftp://me:cret@host/v1", "ftp://host/v1"),
         ("me:cret@host:8000/v1", "host:8000/v1"),  # without its http://
+        ("10:30@noon", "10:30@noon"),
     ],
 )
 def test_a_password_in_a_variable_is_not_shown(
@@ -108,7 +112,7 @@ def test_devices_and_servers_are_taken_in_every_form(monkeypatch: pytest.MonkeyP
     for device in ("cuda:1", "mps", ""):
         monkeypatch.setenv("SPEECH_DEVICE", device)
         assert read().device == (device or "auto")
-    servers = "http://one:8000/v1, https://two.example/v1"
+    servers = "http://one:8000/v1, https://me:pass,word@two.example/v1"
     monkeypatch.setenv("SPEECH_ENGINE_URL", servers)
     assert read().engine_url == servers
 
