@@ -30,6 +30,9 @@ _PAUSE: Seconds = 0.5  # a gap that is worth a word
 # shift, by their differences, so that hum does not count. In less than a moment anything may.
 _ALIKE = 0.7
 _MOMENT = SAMPLE_RATE // 4
+# Of what may come again no more is held, before it is judged. No clock that counts goes further
+# back, but one that stands stays behind for as long as it likes.
+_HELD: Seconds = 10.0
 
 
 class Timeline:
@@ -46,6 +49,8 @@ class Timeline:
         self._now: Seconds = 0.0  # where the next sample belongs, if nothing else is said
         self._shift: Seconds = 0.0  # of the stamps of the file under way, since they went back
         self._twice: list[tuple[Seconds, Frame]] = []  # that may have been heard, and when it was
+        self._held: Seconds = 0.0  # how much that is
+        self._behind: Seconds | None = None  # where the clock is while that is before `_now`
         self._rate, self._channels = SAMPLE_RATE, 1
         self._pending: list[Samples] = []
         self._waiting = 0  # frames in it
@@ -61,12 +66,13 @@ class Timeline:
         """What follows is another file, right behind this one."""
         self.settle()
         self._base = self._now = len(self) / SAMPLE_RATE
-        self._shift = 0.0
+        self._shift, self._behind = 0.0, None
 
     def back_to(self, length: int) -> None:
         """Forget what was added behind `length` samples: another decoder tries."""
         self._pending, self._waiting, self._resampler = [], 0, None
-        self._twice, self._shift = [], 0.0
+        self._twice, self._held, self._behind = [], 0.0, None
+        self._shift = 0.0
         self._rate = SAMPLE_RATE
         del self._joined[4 * length :]
         self._base = self._now = length / SAMPLE_RATE
@@ -82,17 +88,20 @@ class Timeline:
             raise Unread
         if frame.jump:
             self._note(RemarkKind.JUMPED, self._now, self._now + frame.jump)
-        at = None
+        at = self._behind  # right behind the one before
         if frame.at is not None:
             at = frame.at + self._base + self._shift
-        elif self._twice:  # right behind the one before
-            before = self._twice[-1]
-            at = before[0] + len(before[1].samples) / before[1].rate
         if at is not None:
-            if (self._twice or frame.back) and at < self._now - _ROUNDED:
+            if self._held >= (_MOMENT / SAMPLE_RATE if frame.back else _HELD):
+                at += self._judge()
+            if (self._behind is not None or frame.back) and at < self._now - _ROUNDED:
                 self._twice.append((at, frame))
+                seconds = len(samples) / rate
+                self._held += seconds
+                self._behind = at + seconds
                 return
             at += self._judge()
+            self._behind = None
             if at - self._now > JITTER:
                 kind = RemarkKind.LOST if frame.damaged else RemarkKind.SILENT
                 self._note(kind, self._now, at)
@@ -114,7 +123,7 @@ class Timeline:
 
     def _judge(self) -> Seconds:
         """Leave out what was heard already; what is new is another clock's, by so much earlier."""
-        twice, self._twice = self._twice, []
+        twice, self._twice, self._held = self._twice, [], 0.0
         if not twice:
             return 0.0
         (start, _), (at, last), now = twice[0], twice[-1], self._now
@@ -127,14 +136,17 @@ class Timeline:
         for _, frame in twice:
             self._take(frame.rate, frame.samples)
         self._shift += now - start
+        self._behind = None
         return now - start
 
     def _was_heard(self, frames: Sequence[Frame], start: Seconds) -> bool:
         """Whether frames from `start` on sound as what was heard there; a moment may."""
         self._mix()
-        first, last = round((start - JITTER) * SAMPLE_RATE), round(self._now * SAMPLE_RATE)
+        again = _mono(frames)
+        first = round((start - JITTER) * SAMPLE_RATE)
+        last = first + len(again) + round(2 * JITTER * SAMPLE_RATE)
         before = np.frombuffer(self._joined, np.float32)[max(0, first) : last].copy()
-        again = _mono(frames)[: last - first]
+        again = again[: round(self._now * SAMPLE_RATE) - first]
         return min(len(before), len(again)) < _MOMENT or _alike(again, before) > _ALIKE
 
     def lack(self, share: float) -> None:

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import tracemalloc
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import soxr
 from clips import clip
 from listening import FAST, heard, speech, spoken
-from recordings import RATE, black, encoded, film, tracks, wav
+from recordings import RATE, black, encoded, film, tracks, voice, wav
 
 from speech_translation import (
     AudioError,
@@ -23,7 +25,9 @@ from speech_translation import (
     load_engine,
     translate,
 )
+from speech_translation.clock import Frame
 from speech_translation.segments import find_segments, span_of
+from speech_translation.timeline import Timeline
 
 BOXES = [("matroska", "libopus"), ("webm", "libopus"), ("mp4", "aac"), ("mpegts", "aac")]
 
@@ -129,6 +133,59 @@ def test_what_only_claims_to_come_again_is_heard(kind: str, codec: str, back: fl
     assert len(samples) == pytest.approx(len(expected), abs=0.3 * RATE)
     np.testing.assert_allclose(spoken(samples), spoken(expected), atol=0.2)
     assert remarks == []
+
+
+def test_a_gap_after_a_splice_of_two_clocks_has_its_length() -> None:
+    other = soxr.resample(clip("ja_1"), RATE, FAST).astype(np.float32)
+    late = len(speech()) / FAST - 2
+    first = film("mpegts", "mp2", speech(), lambda t: t, pictures=False)
+    second = film("mpegts", "mp2", other, lambda t: t + late, pictures=False)
+    late += len(other) / FAST + 5
+    third = film("mpegts", "mp2", speech(), lambda t: t + late, pictures=False)
+    samples, _ = heard(first + second + third)
+    expected = np.concatenate([clip("en_1"), clip("ja_1"), np.zeros(5 * RATE), clip("en_1")])
+    np.testing.assert_allclose(spoken(samples), spoken(expected), atol=0.2)
+
+
+def frames(sound: np.ndarray, start: float, *, back: bool = False) -> Iterator[Frame]:
+    """Mono sound at 16 kHz from `start` on, an eighth of a second at a time."""
+    for at in range(0, len(sound), RATE // 8):
+        yield Frame(RATE, sound[at : at + RATE // 8, None].copy(), start + at / RATE, back)
+        back = False
+
+
+def test_silence_that_comes_again_is_left_out() -> None:
+    sound = voice(4)
+    sound[RATE : 2 * RATE] = 0
+    timeline = Timeline("It", 60)
+    for frame in (*frames(sound[: 2 * RATE], 0), *frames(sound[RATE:], 1, back=True)):
+        timeline.add(frame)
+    np.testing.assert_array_equal(timeline.samples(), sound)
+    assert list(map(str, timeline.remarks())) == [
+        "from 1.0 to 2.0 s it repeats itself; the repetition is left out"
+    ]
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_clock_that_stays_behind_needs_no_memory(stands: bool) -> None:
+    """It goes back again before it has caught up, or stands."""
+    sound, again = voice(12), 120
+    timeline = Timeline("It", 60)
+    for frame in frames(sound[: 10 * RATE], 0):
+        timeline.add(frame)
+    tracemalloc.start()
+    for turn in range(again):
+        for frame in frames(sound[5 * RATE : 10 * RATE], 5, back=not (stands and turn)):
+            timeline.add(frame._replace(at=5.0) if stands else frame)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for frame in frames(sound[10 * RATE :], 10):
+        timeline.add(frame)
+    assert most < 16e6  # it is 38 MB of sound
+    np.testing.assert_array_equal(timeline.samples(), sound)
+    (said,) = map(str, timeline.remarks())
+    assert said.startswith("from 5.0 to ")
+    assert said.endswith("it repeats itself; the repetition is left out")
 
 
 def test_one_wrong_stamp_moves_nothing() -> None:
