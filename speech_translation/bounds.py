@@ -37,7 +37,7 @@ def bounded(
         except ValueError:
             wrong = kinds[kind]
         else:
-            if math.isinf(value) and not endless:
+            if abs(value) == math.inf and not endless:  # isinf takes no large int
                 wrong = "finite"
             elif not least <= value <= most or (above is not None and value <= above):
                 wrong = wanted  # NaN is nowhere

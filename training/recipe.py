@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m training.sft",
         description="Fine-tune Qwen3-ASR for speech translation with the model card's recipe.",
     )
-    count, positive, share = bounded(int, 1), bounded(float, above=0), bounded(float, 0, 1)
+    count, positive, share = bounded(int, 1), bounded(float, 1e-12), bounded(float, 0, 1)
     card = {field.name: field.default for field in fields(Recipe)}
 
     def add(flag: str, help: str, **options: Any) -> None:

@@ -13,6 +13,7 @@ from speech_translation.bounds import bounded
     ("read", "text", "wrong"),
     [
         (bounded(int, 1), "0", "'0' is not at least 1"),
+        (bounded(int, 1), "-" + 400 * "9", f"'-{400 * '9'}' is not at least 1"),  # no float
         (bounded(int, 1), "1.5", "'1.5' is not a whole number"),
         (bounded(float), "loud", "'loud' is not a number"),
         (bounded(float), "nan", "'nan' is not a number"),
@@ -34,3 +35,4 @@ def test_a_number_that_cannot_be_is_refused(
 def test_bounds_themselves_are_taken_and_what_is_endless_if_it_may_be() -> None:
     assert (bounded(int, 1)("1"), bounded(float, 0, 0.9)("0.9")) == (1, 0.9)
     assert bounded(float, above=0, endless=True)("inf") == math.inf
+    assert bounded(int, 1)(400 * "9") == 10**400 - 1
