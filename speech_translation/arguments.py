@@ -62,7 +62,7 @@ def parser() -> Parser:
         nargs="+",
         help=f"audio or video files; folders of them ({' '.join(sorted(EXTENSIONS))}); lists of "
         f"them ({' '.join(sorted(LISTS))}), one path a line, relative to the list's folder, "
-        "and comments behind #; or - for standard input",
+        "and lines that begin with # are comments; or - for standard input",
     )
     add(
         "--direction",

@@ -126,7 +126,8 @@ def _listed(path: Path) -> Iterator[Recording | AudioError]:
                 break
         else:
             yield AudioError(
-                f"The list {path} names no recording: it has one path on each line."
+                f"The list {path} names no recording: it has one path on each line, and those "
+                "that begin with # are comments."
                 if empty
                 else f"{path} is read as a list, and no line of it is the path of a recording: "
                 "give the recordings themselves, or a list with one path on each line, in UTF-8."

@@ -71,7 +71,8 @@ def test_a_list_has_comments_and_empty_lines(tmp_path: Path) -> None:
     assert found == [str(tmp_path / name) for name in ("a.wav", "b #2.wav", "#3.wav")]
     names.write_text("# a.wav\n\n")
     (error,) = find_sources([str(names)])
-    assert str(error) == f"The list {names} names no recording: it has one path on each line."
+    said = "names no recording: it has one path on each line, and those that begin with # are"
+    assert str(error) == f"The list {names} {said} comments."
 
 
 def test_a_list_in_another_encoding_is_said_to_be(tmp_path: Path) -> None:
@@ -93,6 +94,9 @@ def test_a_link_is_named_without_its_password(tmp_path: Path) -> None:
     for (*_, error), link in (
         (find_sources([str(names)]), "https://host/b.mp3"),
         (find_sources(["ftp://me:se@cret@host/c.mp3"]), "ftp://host/c.mp3"),
+        (find_sources(["ftp://me:se,cr et@host"]), "ftp://host"),
+        (find_sources(["https://host/@alice/talk.mp4"]), "https://host/@alice/talk.mp4"),
+        (find_sources(["https://host?to=@bob"]), "https://host?to=@bob"),
     ):
         assert str(error) == f"{link} is a link: download the recording first."
 
