@@ -28,7 +28,7 @@ from speech_translation.decoding import (
 from speech_translation.endings import breaks_off
 from speech_translation.errors import AudioError, one_line
 from speech_translation.levels import Samples
-from speech_translation.parts import MOST_PARTS, Part, begins_recording, find_parts, window
+from speech_translation.parts import MOST_PARTS, Part, file_size, find_parts, window
 from speech_translation.timeline import Timeline
 from speech_translation.tracks import Wanted
 from speech_translation.types import Language, Remark, RemarkKind, Seconds
@@ -45,9 +45,11 @@ EXTENSIONS = frozenset(
 )
 """What counts as a recording in a folder; a file that is named is decoded whatever its name."""
 
-_PIECE = 1 << 20  # bytes of a stream that are read at a time
-_HEAD = 16 << 20  # bytes by which it must be known to be a recording
-_LONGEST_STREAM = 4 << 30  # bytes, which are held in memory
+# Bytes of a stream, which are held in memory. Where a recording is in them, and whether, is known
+# only at the end: the index of a film may be the last of it. A device mostly has none.
+_LONGEST_STREAM = 4 << 30
+_LONGEST_DEVICE = 16 << 20
+_PIECE = 1 << 20  # of them that are read at a time
 
 _LOGGER = logging.getLogger("speech_translation")
 _LOGGER.addHandler(logging.NullHandler())  # else warnings go to standard error unasked
@@ -163,39 +165,27 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 def read_stream(stream: BinaryIO, name: str) -> BinaryIO:
     """All that a pipe or a device gives, to be decoded.
 
-    Some never end. Raises AudioError for what is still no recording after 16 MB, and for more than
-    4 GB.
+    Some never end. Raises AudioError for more than 4 GB, or 16 MB of a device like /dev/zero.
     """
+    device = _is_device(stream)
+    limit = _LONGEST_DEVICE if device else _LONGEST_STREAM
     held = io.BytesIO()
     while data := stream.read(_PIECE):
         held.write(data)
-        size = held.tell()
-        if size > _LONGEST_STREAM:
-            limit = _LONGEST_STREAM >> 30
+        if held.tell() > limit:
             raise AudioError(
-                f"{name} gives more than {limit} GB: save it as a file first.", "too_long"
+                f"{name} {'is a device and ' if device else ''}gives more than {limit >> 20} MB: "
+                "save it as a file first.",
+                "too_long",
             )
-        if size >= _HEAD > size - len(data):
-            if not _is_recording(held, name):
-                raise AudioError(
-                    f"{name} is no recording: its first {_HEAD >> 20} MB hold no sound that can "
-                    "be decoded. Check where it comes from.",
-                    "no_sound",
-                )
-            held.seek(0, os.SEEK_END)
     return held
 
 
-def _is_recording(file: BinaryIO, name: str) -> bool:
-    """Whether a file looks like a recording, or is one as far as it goes."""
-    file.seek(0)
-    if begins_recording(file.read(256)):
-        return True
-    whole = Part(0, file.seek(0, os.SEEK_END))
+def _is_device(stream: BinaryIO) -> bool:
     try:
-        return _decode(file, whole, Timeline(name, 0), name, Wanted())
-    except AudioError:  # it is too long, or has no sound track
-        return True
+        return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    except (AttributeError, OSError):  # it is none of the system's
+        return False
 
 
 def claimed_seconds(path: str | os.PathLike[str]) -> Seconds | None:
@@ -215,7 +205,7 @@ def _open(source: str | os.PathLike[str], name: str) -> BinaryIO:
 
 
 def _load(file: BinaryIO, max_seconds: Seconds, name: str, wanted: Wanted) -> Samples:
-    if not file.seekable() or not file.seek(0, os.SEEK_END):  # some devices only say that they can
+    if not file.seekable() or not file_size(file):  # some devices only say that they can
         file = read_stream(file, name)
     file.seek(0)
     if not file.read(1):

@@ -20,7 +20,7 @@ import numpy as np
 from speech_translation.clock import Clock, Decoded, Frame
 from speech_translation.errors import AudioError
 from speech_translation.levels import Samples
-from speech_translation.parts import Part, window
+from speech_translation.parts import Part, file_size, window
 from speech_translation.process import owned
 from speech_translation.skipped import Skipped
 from speech_translation.tracks import Track, Wanted, choose
@@ -146,7 +146,7 @@ def header_seconds(file: BinaryIO) -> Seconds | None:
     import av
     import soundfile
 
-    whole = Part(0, file.seek(0, os.SEEK_END))
+    whole = Part(0, file_size(file))
     seconds: Seconds | None = None
     if for_sndfile(file, whole):
         with (

@@ -72,9 +72,10 @@ class Part(NamedTuple):
     """What it should have besides, by its own header: it is cut short."""
 
 
-def begins_recording(head: bytes) -> bool:
-    """Whether a file with these first bytes, 64 or more, is of a kind that is known by them."""
-    return bool(id3_length(head) or _SYNC.match(head) or _BEGINNING.search(head))
+def file_size(file: BinaryIO) -> int:
+    """Its bytes; it then is at its end. What `seek` gives is nothing in some file objects."""
+    file.seek(0, os.SEEK_END)
+    return file.tell()
 
 
 def find_parts(file: BinaryIO) -> list[Part]:
@@ -82,7 +83,7 @@ def find_parts(file: BinaryIO) -> list[Part]:
 
     One more than `MOST_PARTS` is all that follows those.
     """
-    size = file.seek(0, os.SEEK_END)
+    size = file_size(file)
     parts, at = list[Part](), 0
     while at < size and len(parts) <= MOST_PARTS:
         end = _end(file, at, size)
@@ -99,11 +100,12 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
     It has no name: both decoders would look at it, and stumble over one that is no string.
     `descriptor` is the system's, of a file on the disk that is one part.
     """
-    if part.start == 0 and part.end == file.seek(0, os.SEEK_END):  # as most are: without a detour
+    if part.start == 0 and part.end == file_size(file):  # as most are: without a detour
 
         def seek_whole(offset: int, whence: int = os.SEEK_SET) -> int:
             try:
-                return file.seek(offset, whence)
+                file.seek(offset, whence)
+                return file.tell()
             except (OSError, ValueError):  # a broken header can send a decoder before the start
                 return -1
 

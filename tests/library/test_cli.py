@@ -257,7 +257,7 @@ def test_a_list_without_a_recording_is_said(
     for more in ([], ["--output-dir", tmp_path / "out"]):
         status, out, err = run(capsys, empty, "--quiet", *more)
         assert (status, out) == (1, "")
-        assert err == f"error: The list {empty} names no recording: it has one path on each line.\n"
+        assert err.startswith(f"error: The list {empty} names no recording: it has one path on ")
 
 
 def test_a_wrong_direction_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -366,9 +366,9 @@ def test_a_device_that_never_ends_is_an_error(
 ) -> None:
     code, _, err = run(capsys, "/dev/zero")
     assert code == 1
-    assert "zero is no recording: its first 16 MB hold no sound that can be decoded." in err
+    assert "zero is a device and gives more than 16 MB: save it as a file first." in err
     with open("/dev/zero") as endless, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", endless)
         code, _, err = run(capsys, "-")
     assert code == 1
-    assert "standard input is no recording" in err
+    assert "standard input is a device and gives more than 16 MB" in err
