@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 SCREENSHOTS = ROOT / "screenshots"
 CHROMIUM = Path("/usr/bin/chromium")
+SENTENCES = 2  # that the microphone hears
 PATIENCE = 60_000  # milliseconds; a busy machine takes its time
 expect.set_options(timeout=PATIENCE)
 
@@ -62,6 +63,11 @@ def expect_some_text(card: Locator) -> None:
     """Wait until a result grows."""
     expect(card).to_have_attribute("data-state", "working")
     expect(card.locator("li:not(.growing) .words").first).to_be_visible()
+
+
+def captions(page: Page) -> str:
+    """The final captions of a talk."""
+    return "".join(page.locator("#live-fixed p .text").all_inner_texts())
 
 
 def clear_captions(page: Page) -> None:

@@ -1,17 +1,22 @@
-"""Live captions on the page: nothing is lost, others may read along, two people may talk."""
+"""Live captions on the page: they grow and stay, others may read along, two people may talk."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import Open, assert_accessible, clear_captions, photograph, until
+from browsing import (
+    SENTENCES,
+    Open,
+    assert_accessible,
+    captions,
+    clear_captions,
+    photograph,
+    until,
+)
 from clips import reference
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.slow
-
-SENTENCES = 2  # that the microphone hears
 
 # A tab whose sound is shared: a tone, since the browser's own chooser needs a person.
 SHARED = """
@@ -46,10 +51,6 @@ def talk(page: Page) -> None:
     expect(page.locator("#live-fixed p")).to_have_count(before + SENTENCES)
     page.click("#live-audio")
     expect(page.locator("#live-audio")).to_have_text("Go on speaking")
-
-
-def captions(page: Page) -> str:
-    return "".join(page.locator("#live-fixed p .text").all_inner_texts())
 
 
 def test_captions_grow_settle_and_can_be_taken_along(live: Page) -> None:
@@ -115,125 +116,6 @@ def test_a_reload_in_the_middle_of_a_talk_keeps_what_was_said(live: Page) -> Non
     expect(live.locator("#live-fixed p").first).to_be_visible()
     until(lambda: captions(live).startswith(first))
     until(lambda: not (live.evaluate("localStorage['speech-live']") or "").count('"id"'))
-
-
-CHUNK = re.compile(r"/live/[^/]+\?seq=")
-
-
-def forget_talk(page: Page) -> None:
-    """Let the server know nothing of the talk any more, as after a restart."""
-    sent = page.evaluate("performance.getEntriesByType('resource').map((x) => x.name)")
-    talk = [url.split("?")[0] for url in sent if CHUNK.search(url)][-1]
-    page.evaluate("address => fetch(address, { method: 'DELETE' })", talk)
-
-
-def test_a_talk_that_the_server_has_forgotten_goes_on(visit: Open) -> None:
-    live = visit(path="#live", expected="404")
-    live.click("#live-audio")
-    expect(live.locator("#live-fixed p")).to_have_count(1)
-    first = captions(live)
-    address = live.locator("#live-link").get_attribute("href")
-    forget_talk(live)
-    until(lambda: live.locator("#live-link").get_attribute("href") != address)
-    live.click("#live-audio")
-    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
-    assert captions(live).startswith(first)
-
-
-def test_the_end_of_a_talk_that_the_server_has_forgotten_goes_to_a_new_one(visit: Open) -> None:
-    live = visit(path="#live", expected="404")
-    live.click("#live-audio")
-    expect(live.locator("#live-line")).not_to_have_text("")
-    forgotten = re.compile("last=1")
-    live.route(forgotten, lambda route: route.fulfill(status=404, json={}), times=1)
-    with (
-        live.expect_response(lambda reply: "after=" in reply.url) as opened,
-        live.expect_request(lambda request: "seq=0&" in request.url) as end,
-    ):
-        live.click("#live-audio")
-    assert f"/live/{opened.value.json()['id']}?" in end.value.url
-    assert "last=1" in end.value.url
-    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
-
-
-def test_what_a_proxy_does_not_let_through_is_sent_again(visit: Open) -> None:
-    live = visit(path="#live", expected="50[02]|409")
-    answers = iter([500, 502, 502, 502, 502])  # none of them is the server's own
-
-    def lose(route: Route) -> None:
-        status = next(answers, None) if "seq=1&" in route.request.url else None
-        if status:
-            route.fulfill(status=status, body="Bad gateway")
-        else:
-            route.continue_()
-
-    live.route(CHUNK, lose)
-    live.click("#live-audio")
-    expect(live.locator("#live-note")).to_contain_text("The connection is gone")
-    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
-    expect(live.locator("#live-note")).to_contain_text("still changing")
-    live.click("#live-audio")
-    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
-    assert captions(live) == reference("en_two_sentences")
-
-
-def test_a_server_that_cannot_be_reached_is_said_before_anybody_speaks(visit: Open) -> None:
-    live = visit(path="#live", expected="ERR_INTERNET_DISCONNECTED")
-    live.context.set_offline(True)
-    live.click("#live-audio")
-    expect(live.locator("#live-note")).to_contain_text("The server does not answer")
-    live.click("[data-language=ja]")
-    expect(live.locator("#live-note")).to_contain_text("サーバーが応答しません")
-    expect(live.locator("#live-audio")).to_have_text("話し始める")
-
-
-def test_a_talk_goes_on_after_a_chunk_that_never_came_and_says_what_is_missing(
-    visit: Open,
-) -> None:
-    live = visit(path="#live", expected="409")
-
-    def mislay(route: Route) -> None:  # the page takes chunk 0 for delivered
-        if "seq=0&" in route.request.url:
-            empty = {"from": 0, "segments": [], "settled": "", "tentative": "", "next": 1}
-            route.fulfill(status=200, json=empty)
-        else:
-            route.continue_()
-
-    live.route(CHUNK, mislay, times=1)
-    live.click("#live-audio")
-    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
-    live.click("[data-language=ja]")
-    expect(live.locator("#live-note")).to_contain_text("字幕から抜けています")
-    live.click("[data-language=en]")
-    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
-    live.click("#live-audio")
-    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
-    assert captions(live).endswith(reference("en_two_sentences").split("。")[1] + "。")
-    expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
-
-
-LAST_WORDS_COME_LATE = """
-    const fetched = window.fetch;
-    window.fetch = async (...asked) => {
-        if (String(asked[0]).includes("last=1")) await new Promise((go) => setTimeout(go, 1500));
-        return fetched(...asked);
-    };
-"""
-
-
-def test_who_goes_on_at_once_loses_none_of_the_last_words(visit: Open) -> None:
-    live = visit(path="#live", script=LAST_WORDS_COME_LATE)
-    live.click("#live-audio")
-    expect(live.locator("#live-fixed p")).to_have_count(1)
-    expect(live.locator("#live-line .settled")).not_to_have_text("")
-    for words in ("Go on speaking", "Stop"):
-        live.click("#live-audio")
-        expect(live.locator("#live-audio")).to_have_text(words)
-    both = captions(live)
-    assert live.locator("#live-fixed p").count() == SENTENCES
-    live.click("#live-audio")
-    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
-    assert captions(live).startswith(both)
 
 
 def test_the_sound_of_a_tab_is_captioned_too(visit: Open) -> None:
@@ -303,17 +185,38 @@ def test_captions_are_read_aloud_in_their_language(visit: Open) -> None:
     assert page.evaluate("said") == [[words, "ja-JP"] for words in spoken]
 
 
-def test_a_double_click_leaves_no_microphone_open(visit: Open) -> None:
-    script = (
-        "window.tracks = []; const open = navigator.mediaDevices.getUserMedia"
-        ".bind(navigator.mediaDevices); navigator.mediaDevices.getUserMedia = async (x) => {"
-        " const stream = await open(x); tracks.push(...stream.getTracks()); return stream; };"
-    )
-    page = visit(path="#live", script=script)
-    page.dblclick("#live-audio")
+# Every track of a microphone that was opened, for a look whether it was closed again.
+TRACKS = """
+    window.tracks = [];
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await open(wanted);
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
+
+
+def assert_microphone_closed(page: Page) -> None:
     until(lambda: page.evaluate("tracks.length") == 1)
     until(lambda: page.evaluate("tracks.every((x) => x.readyState === 'ended')"))
     expect(page.locator("#live-audio")).to_have_text("Start speaking")
+
+
+def test_a_double_click_leaves_no_microphone_open(visit: Open) -> None:
+    page = visit(path="#live", script=TRACKS)
+    page.dblclick("#live-audio")
+    assert_microphone_closed(page)
+
+
+def test_a_start_can_be_taken_back_while_the_server_says_nothing(visit: Open) -> None:
+    page = visit(path="#live", script=TRACKS)
+    page.route("**/live?*", lambda route: None)
+    with page.expect_request("**/live?*"):
+        page.click("#live-audio")
+    expect(page.locator("#live-audio")).to_contain_text("Opening")
+    page.click("#live-audio")
+    assert_microphone_closed(page)
 
 
 def test_the_screen_stays_awake_while_somebody_speaks(visit: Open) -> None:

@@ -5,7 +5,7 @@ import { confirm, download, find, root } from "./dom.js";
 import { canSpeak } from "./player.js";
 import { ask } from "./question.js";
 import { redraw, setUpStage, showCaptions } from "./stage.js";
-import { Talk, lastWords } from "./talk.js";
+import { Talk } from "./talk.js";
 import { clock, langOf, onLanguage, say, told } from "./words.js";
 
 const KEPT = "speech-live"; // in this browser's storage
@@ -14,8 +14,9 @@ const NOTHING = { settled: "", tentative: "" };
 let segments = []; // of all talks since the last Clear
 let talk = null; // the one that goes on, or the last one
 let opening = null; // from the press until a talk goes on; a second press takes it back
-let before = 0; // how many segments are from earlier talks
-let offset = 0; // where this talk begins, in seconds
+let current = null; // the talk that the server hears; the next one waits for its last words
+let before = 0; // how many segments are from talks before the current one
+let offset = 0; // where the current talk begins, in seconds
 let line = NOTHING;
 let note = "";
 let timer = 0;
@@ -28,7 +29,7 @@ export function setUpLive() {
   if (!find("live-audio")) return; // a Space without live captions
   setUpStage();
   find("live-audio").addEventListener("click", () => {
-    if (opening) opening.over = true;
+    if (opening) takeBack();
     else if (running()) stop();
     else start();
     show();
@@ -61,33 +62,31 @@ export function setUpLive() {
   show();
 }
 
+const hears = { captions: hear, note: (words) => { note = words; show(); }, opened };
+
 async function start() {
-  const own = opening = { over: false };
+  const own = opening = { over: false, stream: null };
   note = "";
   show();
-  let stream = null;
   let capture = null;
   const source = document.querySelector("[name=live-source]:checked").value;
   try {
-    await talk?.sending; // the last words of the talk before come before the first of this one
-    if (own.over) return;
-    stream = await openSource(source);
+    own.stream = await openSource(source);
     if (own.over) return;
     const options = { direction: document.querySelector("[name=live-direction]:checked").value, terms: find("live-terms").value,
       ...(find("live-transcript").checked ? { transcript: 1 } : {}) };
-    const fresh = new Talk(options, { captions: hear, note: (words) => { note = words; show(); }, opened });
-    capture = await Capture.of(stream, (samples) => listen(fresh, samples));
+    const fresh = new Talk(options, talk, hears);
+    capture = await Capture.of(own.stream, (samples) => listen(fresh, samples));
     fresh.rate = capture.rate;
     if (own.over) return;
-    fresh.after = talk?.id;
-    await fresh.open();
+    if (!talk || talk.sent) await fresh.open(); // else it opens itself, behind the last words of the former
     if (own.over) return fresh.leave();
     begin(fresh, capture);
   } catch (error) {
-    note = error.said ?? reasonKey(error);
+    if (!own.over) note = error.said ?? reasonKey(error);
   } finally {
     if (!running() || talk.capture !== capture) {
-      close(stream);
+      close(own.stream);
       await capture?.stop();
     }
     if (opening === own) opening = null;
@@ -95,9 +94,14 @@ async function start() {
   }
 }
 
+/** Undo the press that opens a talk. */
+function takeBack() {
+  opening.over = true;
+  close(opening.stream);
+  opening = null;
+}
+
 function begin(fresh, capture) {
-  offset = segments.length ? segments.at(-1).end : 0;
-  before = segments.length;
   fresh.capture = capture;
   talk = fresh;
   talk.began = performance.now();
@@ -109,10 +113,9 @@ function begin(fresh, capture) {
 
 /** The talk has a place on the server, at first or again after a restart of it. */
 function opened(fresh) {
-  if (fresh === talk) {
-    before = segments.length;
-    offset = segments.length ? segments.at(-1).end : 0;
-  }
+  current = fresh;
+  before = segments.length;
+  offset = segments.length ? segments.at(-1).end : 0;
   find("live-link").href = new URL(`${root()}/watch/${fresh.watch}`, location.href).href;
 }
 
@@ -143,12 +146,23 @@ function hear(answer) {
 
 async function stop() {
   const own = talk;
+  await hush(own);
+  show();
+  await lastWords(own);
+}
+
+/** Hear no more of a talk. */
+async function hush(own) {
   clearInterval(timer);
   wake?.release?.().catch(() => {});
   await own.capture.stop();
   own.ended = true;
-  show();
+}
+
+/** Wait for the last captions of a talk. */
+async function lastWords(own) {
   await own.sending;
+  if (own.left) return;
   if (own === talk) line = NOTHING;
   keep();
   showCaptions(segments, line);
@@ -157,38 +171,36 @@ async function stop() {
 
 async function clear() {
   if (!await ask("lose_captions", "live_clear")) return;
-  if (opening) opening.over = true;
-  talk?.leave(); // first: what is still to be sent is not waited for
-  if (running()) await stop();
-  talk = null;
-  [segments, before, offset, line, note] = [[], 0, 0, NOTHING, ""];
-  localStorage.removeItem(KEPT);
+  if (opening) takeBack();
+  const [last, on] = [talk, running()];
+  [segments, talk, current, before, offset, line, note] = [[], null, null, 0, 0, NOTHING, ""];
+  try { localStorage.removeItem(KEPT); } catch { /* nothing was kept */ }
   showCaptions(segments, line);
   show();
+  for (let own = last; own; own = own.former) own.leave();
+  if (on) await hush(last);
 }
 
 function keep() {
   if (!segments.length && !talk) return;
-  const current = talk?.id && !talk.sent ? { id: talk.id, next: talk.seq, before, offset } : null;
+  const rest = current && !current.sent && !current.left ? { talk: current.kept, before, offset } : null;
   try {
-    localStorage.setItem(KEPT, JSON.stringify({ segments, current }));
+    localStorage.setItem(KEPT, JSON.stringify({ segments, current: rest }));
   } catch { /* storage is full or forbidden: the page still has all */ }
 }
 
 /** Go on with what was there before a reload. */
-async function takeUp() {
+function takeUp() {
   let kept = null;
   try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { /* nothing is kept */ }
   if (!kept?.segments) return;
   segments = kept.segments;
   showCaptions(segments, line);
-  show();
-  const rest = kept.current && await lastWords(kept.current);
-  if (rest && !talk) {
-    ({ before, offset } = kept.current);
-    hear({ from: 0, segments: rest, ...NOTHING });
-    keep();
-  }
+  if (!kept.current?.talk) return;
+  ({ before, offset } = kept.current);
+  talk = current = Talk.resumed(kept.current.talk, hears);
+  talk.sending = talk.send();
+  lastWords(talk);
 }
 
 async function stayAwake() {

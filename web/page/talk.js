@@ -7,23 +7,38 @@ const SEND_EVERY = 500; // milliseconds
 const LONGEST = 2_000_000; // samples in one request
 const TRIES = 3; // for a chunk that is refused, and for the end of a talk while the model fails
 
-/** A talk. `hears.captions(answer)`, `hears.note(key or words in both languages)` and `hears.opened(talk)` are called. */
+/**
+ * A talk, which goes on after the `former` one.
+ * `hears.captions(answer)`, `hears.note(key or words in both languages)` and `hears.opened(talk)` are called.
+ */
 export class Talk {
-  constructor(options, hears) {
-    Object.assign(this, { options, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, samples: 0,
-      growing: "", gap: false });
+  constructor(options, former, hears) {
+    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, samples: 0,
+      growing: "", gap: false, leaving: new AbortController() });
   }
 
-  /** Open a talk on the server; throws a Problem. It goes on after one before it. */
+  /** A talk whose page was left, as `kept` says: the server has its last words. */
+  static resumed(kept, hears) {
+    return Object.assign(new Talk({}, null, hears), kept, { rate: 16_000, ended: true });
+  }
+
+  /** What `resumed` needs. */
+  get kept() { return { id: this.id, seq: this.seq, growing: this.growing }; }
+
+  get left() { return this.leaving.signal.aborted; }
+
+  /** Open a talk on the server; throws a Problem. */
   async open() {
     const query = new URLSearchParams(this.options);
-    if (this.id || this.after) query.set("after", this.id ?? this.after);
+    const after = this.id ?? this.former?.id;
+    if (after) query.set("after", after);
     const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
-    const words = await reply?.json().catch(() => ({}));
-    if (!reply?.ok) throw new Problem("live_no_server", {}, words?.words);
+    const answer = await reply?.json().catch(() => null);
+    if (!answer?.id) throw new Problem("live_no_server", {}, answer?.words);
     this.gap ||= Boolean(this.growing); // another server process knows nothing of the line under way
-    Object.assign(this, { id: words.id, watch: words.watch, seq: 0, known: 0 });
-    this.hears.opened(this);
+    Object.assign(this, { id: answer.id, watch: answer.watch, seq: 0, known: 0 });
+    if (this.left) this.leave();
+    else this.hears.opened(this);
   }
 
   push(samples) {
@@ -31,8 +46,14 @@ export class Talk {
     this.samples += samples.length;
   }
 
-  /** Send what is heard until the talk has ended and all of it has been answered. */
+  /** Send what is heard, after the last words of the former talk, until this one has ended and all is answered. */
   async send() {
+    await Promise.allSettled([this.former?.sending]);
+    while (!this.id && !this.left) {
+      await this.open().catch((problem) => this.hears.note(problem.said));
+      if (!this.id) await pause(2 * SEND_EVERY);
+    }
+    this.former = null;
     while (!this.left) {
       if (!this.heard.length && !this.ended) { await pause(SEND_EVERY); continue; }
       const parts = [];
@@ -48,55 +69,50 @@ export class Talk {
   }
 
   async #deliver(body, last) {
-    for (let failures = 0; !this.left;) {
+    for (let failures = 0; !this.left; await pause(2 * SEND_EVERY)) {
       const url = `${root()}/live/${this.id}?seq=${this.seq}&rate=${this.rate}&known=${this.known}` +
         (last ? "&last=1" : "");
-      const reply = await fetch(url, { method: "POST", body }).catch(() => null);
+      const reply = await fetch(url, { method: "POST", body, signal: this.leaving.signal }).catch(() => null);
+      const answer = await reply?.json().catch(() => null) ?? {};
       if (this.left) return;
-      const answer = await reply?.json().catch(() => ({})) ?? {};
-      if (reply?.ok) {
+      const fate = fateOf(reply, answer);
+      if (fate === "taken") {
         this.seq += 1;
         this.known = answer.from + answer.segments.length;
         this.growing = (answer.settled + answer.tentative).trim();
         this.hears.captions(answer);
-        this.hears.note(this.gap ? "live_gap" : "");
-        return;
+        break;
       }
-      const { status } = reply ?? {};
-      if (status === 404) { // the server was restarted: the talk goes on in a new one
-        this.hears.note("live_lost");
+      this.hears.note(fate === "forgotten" ? "live_lost" : answer.words ?? "live_lost");
+      if (fate === "forgotten") {
+        if (last && !body.size) { // nothing is left that a new talk could hear
+          this.gap ||= Boolean(this.growing);
+          break;
+        }
         await this.open().catch((problem) => this.hears.note(problem.said));
-      } else this.hears.note(answer.words ?? "live_lost");
-      if (status === 409) { // a chunk before this one never came, and is here no more
+      } else if (fate === "missing") { // a chunk before this one never came, and is here no more
         this.seq = answer.next;
         this.gap = true;
-      } else if ((status < 500 && status !== 404) || (last && status === 500)) {
-        // Above 500 a proxy answers while the server is away. After 500 the server has what was said.
-        if (++failures >= TRIES) {
-          this.gap = true;
-          return this.hears.note("live_gap");
-        }
+      } else if (fate === "refused" || (last && fate === "failed")) { // after 500 the server has what was said
+        if (++failures < TRIES) continue;
+        this.gap = true;
+        break;
       }
-      await pause(2 * SEND_EVERY);
     }
+    this.hears.note(this.gap ? "live_gap" : "");
   }
 
-  /** Forget the talk, here and on the server. */
+  /** Forget the talk, here and on the server, and wait for no answer. */
   leave() {
-    this.left = true;
+    this.leaving.abort();
     if (this.id) fetch(`${root()}/live/${this.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 }
 
-/** What became of a talk whose page was left: its last captions, or null if it is forgotten. */
-export async function lastWords({ id, next }) {
-  for (let seq = next, tries = 0; tries < TRIES; tries++) {
-    const reply = await fetch(`${root()}/live/${id}?seq=${seq}&rate=16000&known=0&last=1`, { method: "POST" })
-      .catch(() => null);
-    const answer = await reply?.json().catch(() => null);
-    if (reply?.ok) return answer.segments;
-    if (reply?.status !== 409) return null;
-    seq = answer.next;
-  }
-  return null;
+/** What became of a chunk. "lost": somebody else answered, like a proxy or the login page of a network. */
+function fateOf(reply, { segments, next }) {
+  const captions = Array.isArray(segments) && Number.isInteger(next);
+  if (reply?.ok && captions) return "taken";
+  if (!reply || reply.ok || reply.status > 500) return "lost";
+  return { 404: "forgotten", 409: captions ? "missing" : "lost", 500: "failed" }[reply.status] ?? "refused";
 }
