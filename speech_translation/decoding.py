@@ -74,7 +74,8 @@ def sndfile_frames(file: SimpleNamespace) -> Iterator[Frame]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(_opened_again(file) or file) as sound:
+        again = _opened_again(file)  # may be 0, where standard input is closed
+        with soundfile.SoundFile(file if again is None else again) as sound:
             left = sound.frames
             while len(block := sound.read(_BLOCK // sound.channels, "float32", always_2d=True)):
                 left -= len(block)

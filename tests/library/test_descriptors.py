@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import EXAMPLES
+from clips import EXAMPLES, ROOT
 
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
@@ -49,3 +51,20 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
             with contextlib.suppress(AudioError):
                 load_audio(tmp_path / name)
     assert opened() == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux opens a file again")
+def test_nor_where_standard_input_is_closed() -> None:
+    program = f"""
+import os
+from speech_translation.audio import load_audio
+file = open({str(CLIP)!r}, "rb")
+load_audio(file)
+os.close(0)  # its number is the next that is given
+load_audio(file)
+print(os.path.exists("/proc/self/fd/0"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
