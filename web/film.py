@@ -21,7 +21,7 @@ from speech_translation.types import Language, Show, Translation
 from speech_translation.video import CAPTIONED, VIDEO_FORMATS, VideoFormat, add_captions
 from web.posted import posted
 from web.refusals import Refusal, error_response, refusal
-from web.service import shown
+from web.service import chosen, shown
 from web.texts import interface_language
 from web.uploads import Expired, NotUploaded, upload
 
@@ -36,7 +36,7 @@ def routes(uploads: Path) -> list[BaseRoute]:
     async def film(request: Request) -> Response:
         language = interface_language(request.headers.get("accept-language"))
         try:
-            format = _format(request.path_params["format"], language)
+            format = chosen(request.path_params["format"], VIDEO_FORMATS, language)
             data, translation = posted(await request.body(), language)
             asked = request.query_params.get("show")
             both = any(segment.source_text for segment in translation.segments)
@@ -55,13 +55,6 @@ def routes(uploads: Path) -> list[BaseRoute]:
 
 
 _TYPES = {"mp4": "mp4", "mkv": "x-matroska"}
-
-
-def _format(wanted: str, language: Language) -> VideoFormat:
-    format = next((format for format in VIDEO_FORMATS if format == wanted), None)
-    if format is None:
-        raise refusal(language, "no_format", format=wanted, formats=", ".join(VIDEO_FORMATS))
-    return format
 
 
 def _uploaded(path: object, uploads: Path, language: Language) -> Path:

@@ -34,7 +34,7 @@ from speech_translation.live import LiveTranslator
 from speech_translation.types import Direction, Language, Segment
 from web.html import live_captions, part, scripts
 from web.refusals import Refusal, error_response, refusal
-from web.service import shown
+from web.service import chosen, shown
 from web.texts import interface_language, words
 from web.transcriber import Transcriber
 
@@ -253,12 +253,9 @@ class LiveSessions:
 
     async def _download(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
-        wanted = request.path_params["format"]
-        format = next((f for f in FORMATS if f == wanted), None)
         language = interface_language(request.headers.get("accept-language"))
         try:
-            if format is None:
-                raise refusal(language, "no_format", format=wanted, formats=", ".join(FORMATS))
+            format = chosen(request.path_params["format"], FORMATS, language)
             show = shown(request.query_params.get("show"), language)
         except Refusal as refused:
             return error_response(refused)

@@ -21,8 +21,8 @@ from web.examples import examples
 from web.html import PAGE
 from web.loading import Loading
 from web.posted import posted
-from web.refusals import Refusal, error_response, refusal
-from web.service import Service, shown
+from web.refusals import Refusal, error_response
+from web.service import Service, chosen, shown
 from web.texts import interface_language, say
 
 
@@ -107,12 +107,9 @@ async def _example(request: Request) -> Response:
 
 async def _captions(request: Request) -> Response:
     """A result, as JSON in the form of `as_data`, as a file: what was corrected by hand, too."""
-    wanted = request.path_params["format"]
-    format = next((f for f in FORMATS if f == wanted), None)
     language = interface_language(request.headers.get("accept-language"))
     try:
-        if format is None:
-            raise refusal(language, "no_format", format=wanted, formats=", ".join(FORMATS))
+        format = chosen(request.path_params["format"], FORMATS, language)
         _, translation = posted(await request.body(), language)
         show = shown(request.query_params.get("show"), language)
         readings = request.query_params.get("readings", "0") not in ("", "0")

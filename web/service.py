@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import gradio as gr
 import numpy as np
@@ -43,6 +44,8 @@ from web.streaming import UPDATE_INTERVAL, Update, stream
 from web.texts import clock, interface_language, say, words
 from web.transcriber import Transcriber
 
+F = TypeVar("F", bound=str)
+
 _DOUBT: Seconds = 60.0  # a recording may be longer than its header says, by this and a tenth
 
 
@@ -55,6 +58,14 @@ def shown(show: str | None, language: Language) -> Show:
         return Show(show or Show.TRANSLATION)
     except ValueError:
         raise refusal(language, "no_show") from None
+
+
+def chosen(wanted: str, formats: Sequence[F], language: Language) -> F:
+    """The one of `formats` that a program asks for. Raises a Refusal for another one."""
+    format = next((format for format in formats if format == wanted), None)
+    if format is None:
+        raise refusal(language, "no_format", format=wanted, formats=", ".join(formats))
+    return format
 
 
 def language_of(request: gr.Request | None) -> Language:
