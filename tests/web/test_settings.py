@@ -1,6 +1,7 @@
 """The options of the Space, from the command line and from a Space's variables."""
 
 import re
+import socket
 
 import gradio as gr
 import pytest
@@ -11,7 +12,7 @@ from speech_translation.engine.batching import SharedEngine
 from speech_translation.types import Direction
 from web import server
 from web.loading import Loading
-from web.server import _load
+from web.server import _load, main
 from web.service import Service
 from web.settings import Settings, parser
 
@@ -141,3 +142,16 @@ def test_a_space_computes_in_the_precision_of_its_variable(monkeypatch: pytest.M
     assert isinstance(engine, SharedEngine)
     engine.close()
     assert engine.description == "phrasebook on cpu in int8"
+
+
+def test_a_port_in_use_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(pytest.fail, "", ["--port", str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: Port {port} on 127.0.0.1 is in use: choose another with --port or SPEECH_PORT.\n"
+    )
+    assert main(pytest.fail, "", ["--host", "no.such.host.invalid"]) == 1
+    assert "no.such.host.invalid cannot be listened on" in capsys.readouterr().err
+    assert main(pytest.fail, "", ["--port", "70000"]) == 1
+    assert "There is no port 70000" in capsys.readouterr().err
