@@ -1,4 +1,4 @@
-"""One browser for each module of tests of the page, and a page that nobody complains of."""
+"""A browser, a page that nobody complains of, and a Space on ZeroGPU."""
 
 import re
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import soundfile
 import soxr
 from browsing import CHROMIUM, PATIENCE, Open
 from clips import EXAMPLES
+from on_zerogpu import OnZeroGpu, on_zerogpu
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from speech_translation.audio import load_audio
@@ -90,3 +91,19 @@ def visit(browser: Browser, space: str) -> Iterator[Open]:
         context.close()
     assert complaints == []
     assert [url for url in hosts if not url.startswith((space, "data:", "blob:"))] == []
+
+
+@pytest.fixture(scope="session")
+def running_on_zerogpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnZeroGpu]:
+    with on_zerogpu(tmp_path_factory.mktemp("zerogpu") / "seen") as running:
+        yield running
+
+
+@pytest.fixture
+def lender(running_on_zerogpu: OnZeroGpu) -> Iterator[OnZeroGpu]:
+    """The Space before anybody asks; in the end its main process has used no engine and no CUDA."""
+    running_on_zerogpu.api.forget()
+    running_on_zerogpu.seen_file.write_text("")
+    yield running_on_zerogpu
+    running_on_zerogpu.fail("")
+    assert [line for line in running_on_zerogpu.seen() if line[1] == "main"] == []

@@ -1,6 +1,6 @@
 """ZeroGPU without a Space: what a batch of segments is, and what a visitor without quota is told.
 
-test_zerogpu_space.py runs the whole Space with the package `spaces`.
+on_zerogpu.py runs the whole Space with the package `spaces`.
 """
 
 import importlib
