@@ -1,11 +1,14 @@
 """What several files of these tests need."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from captioned import SOUND
 from clips import PEOPLE, clip
 from cutting import Clips, trimmed
+from recordings import film
 
 from speech_translation import cli
 from speech_translation.audio import load_audio
@@ -33,3 +36,11 @@ def clips(request: pytest.FixtureRequest) -> Clips:
     speech_clip: Callable[[str], np.ndarray] = request.getfixturevalue("speech_clip")
     names = ("common_voice_ja_38852485_16k", "common_voice_ja_38833628_16k")
     return Clips(english, [trimmed(speech_clip(f"ja/{name}.wav")) for name in names])
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Black pictures and silence."""
+    path = tmp_path / "talk.mkv"
+    path.write_bytes(film("matroska", "libopus", SOUND, lambda t: t))
+    return path

@@ -1,41 +1,24 @@
 """A visitor's video with caption tracks: everything else stays as it was."""
 
-import dataclasses
 import io
-import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 import soxr
+from captioned import SOUND, TALK
 from clips import EXAMPLES, clip, reference
-from recordings import encoded, film
+from recordings import encoded
 
-from speech_translation import cli, files
+from speech_translation import cli
 from speech_translation.audio import load_audio
-from speech_translation.errors import AudioError
-from speech_translation.types import SAMPLE_RATE, Direction, Remark, Segment, Show, Translation
-from speech_translation.video import (
-    VIDEO_FORMATS,
-    VideoFormat,
-    add_captions,
-    require_captionable,
-)
+from speech_translation.types import SAMPLE_RATE, Direction, Segment, Show, Translation
+from speech_translation.video import VIDEO_FORMATS, VideoFormat, add_captions
 
 SAID = "How long does it take to the post office by train?"
-SOUND = np.zeros(48_000 * 4, np.float32)
-TALK = Translation(
-    [
-        Segment(0.5, 1.5, "郵便局<まで>。", Direction.EN_JA, source_text="To the {post} office."),
-        Segment(2.0, 3.0, "はい。", Direction.EN_JA, source_text="Yes."),
-    ],
-    Direction.EN_JA,
-    4.0,
-)
 
 
 def packets(path: Path, kinds: Sequence[str] = ("audio", "video")) -> list[tuple[str, bytes]]:
@@ -64,13 +47,6 @@ def shown(path: Path) -> dict[str, list[tuple[float, float, str]]]:
             container.seek(0)
             tracks[f"{stream.metadata['language']} {name}"] = cues
     return tracks
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    path = tmp_path / "talk.mkv"
-    path.write_bytes(film("matroska", "libopus", SOUND, lambda t: t))
-    return path
 
 
 @pytest.mark.parametrize("format", VIDEO_FORMATS)
@@ -297,73 +273,6 @@ def test_a_video_in_which_nobody_speaks_is_written(
     assert packets(out) == packets(video)
 
 
-def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
-    sound = EXAMPLES / "en_1.flac"
-    with pytest.raises(AudioError, match=r"en_1\.flac has no pictures.*--format srt"):
-        add_captions(sound, TALK, tmp_path / "out.mkv", "mkv")
-    web = tmp_path / "talk.webm"
-    web.write_bytes(encoded("webm", "libopus", SOUND, 48_000, video="libvpx"))
-    with pytest.raises(AudioError, match=r"does not hold pictures in vp8.*--format mkv or"):
-        add_captions(web, TALK, tmp_path / "out.mp4", "mp4")
-    (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 99)
-    with pytest.raises(AudioError, match=r"broken\.mp4 cannot be written"):
-        add_captions(tmp_path / "broken.mp4", TALK, tmp_path / "out.mkv", "mkv")
-    with pytest.raises(OSError, match=r"nowhere"):
-        add_captions(web, TALK, tmp_path / "nowhere" / "out.mkv", "mkv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "talk.webm"]
-
-
-def test_what_cannot_be_written_is_said_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(cli, "load_engine", None)  # whoever asks for a model fails
-    web, double = tmp_path / "talk.webm", tmp_path / "double.mp4"
-    web.write_bytes(encoded("webm", "libopus", SOUND, 48_000, video="libvpx"))
-    double.write_bytes(2 * film("mp4", "aac", SOUND, lambda t: t))
-    command = [*map(str, (web, double, EXAMPLES / "en_1.flac")), "--format", "mp4", "--quiet"]
-    assert cli.main([*command, "--output-dir", str(tmp_path / "out")]) == 1
-    first, second, third = capsys.readouterr().err.splitlines()
-    assert "does not hold pictures in vp8" in first
-    assert first.endswith("use --format mkv or --format srt.")
-    assert "2 recordings joined" in second
-    assert "has no pictures" in third
-    require_captionable(web, "mkv")
-    require_captionable(tmp_path / "missing.mp4", "mkv")  # reading it will say so
-
-
-@pytest.mark.parametrize("kind", ["mp4", "matroska"])
-def test_captions_of_joined_videos_are_refused(tmp_path: Path, kind: str) -> None:
-    """Their sound is translated one after the other; of their pictures only the first are seen."""
-    path = tmp_path / "joined.film"
-    path.write_bytes(2 * encoded(kind, "aac", SOUND, 48_000, video="mpeg4"))
-    with pytest.raises(AudioError, match=r"joined\.film is 2 recordings joined.*--format srt"):
-        add_captions(path, TALK, tmp_path / "out.mkv", "mkv")
-    assert os.listdir(tmp_path) == ["joined.film"]
-
-
-@pytest.mark.parametrize("clocks", [(100, 5000), (5000, 100)])
-def test_captions_of_a_broadcast_whose_clock_is_set_anew_are_refused(
-    tmp_path: Path, clocks: tuple[int, int]
-) -> None:
-    """The sound is taken to go on, and a player would wait for an hour."""
-    path = tmp_path / "spliced.ts"
-    pieces = [
-        encoded(
-            *("mpegts", "aac", SOUND, 48_000),
-            video="mpeg2video",
-            options={"output_ts_offset": str(clock)},
-        )
-        for clock in clocks
-    ]
-    path.write_bytes(b"".join(pieces))
-    remarks = list[Remark]()
-    load_audio(path, remark=remarks.append)
-    talk = dataclasses.replace(TALK, remarks=tuple(remarks))
-    with pytest.raises(AudioError, match=r"clock of spliced\.ts jumps.*--format srt"):
-        add_captions(path, talk, tmp_path / "out.mkv", "mkv")
-    assert os.listdir(tmp_path) == ["spliced.ts"]
-
-
 @pytest.mark.parametrize("format", VIDEO_FORMATS)
 def test_a_splice_that_overlaps_by_a_moment_is_copied(tmp_path: Path, format: VideoFormat) -> None:
     path, out = tmp_path / "spliced.ts", tmp_path / f"out.{format}"
@@ -377,25 +286,6 @@ def test_a_splice_that_overlaps_by_a_moment_is_copied(tmp_path: Path, format: Vi
     assert [kind for kind, _ in packets(out)] == [kind for kind, _ in packets(path)]
     with av.open(str(out)) as container:
         assert container.duration / av.time_base == pytest.approx(8, abs=0.2)
-
-
-def test_a_result_that_is_not_whole_takes_no_place(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out.mkv"
-    out.write_bytes(b"before")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match=r"out\.mkv"):
-        add_captions(video, TALK, out, "mkv")
-    assert out.read_bytes() == b"before"
-    assert sorted(os.listdir(tmp_path)) == ["out.mkv", "talk.mkv"]
-
-
-# The command line
 
 
 def test_the_command_line_writes_beside_the_recordings_and_takes_none_for_another(
@@ -420,18 +310,3 @@ def test_the_command_line_writes_beside_the_recordings_and_takes_none_for_anothe
     assert (
         load_audio(tmp_path / "talk.captions.mp4").shape == load_audio(tmp_path / "talk.mp4").shape
     )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["talk.mp4", "--format", "mkv"], "needs an --output-dir"),
-        (["-", "--format", "mp4", "--output-dir", "out"], "not standard input"),
-    ],
-)
-def test_where_no_video_can_go_is_said(
-    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(arguments)
-    assert reason in capsys.readouterr().err
