@@ -32,7 +32,7 @@ _SENTENCE_MORE = 16
 
 # Costs are negative logarithms of probabilities. The squared error of that length is 0.05 to 0.08
 # s² a second, over the same sentences. The two variances and `_told` were chosen on recordings
-# assembled as in tests/library/test_cues.py; half or twice as much changes little.
+# assembled as in tests/library/test_cue_times.py; half or twice as much changes little.
 _RATE_VARIANCE: Seconds = 0.08
 _PLACE_VARIANCE = 0.04  # s², however short: the detector does not hear soft sounds
 _BREAK_COST = 0.4  # of a pause in the middle of a sentence, for each unit of its `Break`

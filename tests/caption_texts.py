@@ -1,8 +1,13 @@
-"""Texts that captions have to take, for property tests, and how wide their lines are."""
+"""Texts that captions have to take, how wide their lines are, and cues made of them."""
 
 import unicodedata
 
 from hypothesis import strategies as st
+
+from speech_translation.cues import Cue, cues
+from speech_translation.types import Direction, Segment, Translation
+
+EN, JA, AUTO = Direction.JA_EN, Direction.EN_JA, Direction.AUTO
 
 words = st.sampled_from(
     [
@@ -39,3 +44,21 @@ def width(line: str) -> int:
         else 1
         for char in line
     )
+
+
+def translation(*segments: tuple[float, float, str], direction: Direction = EN) -> Translation:
+    """Segments by their seconds and text, of a minute."""
+    return Translation(
+        [Segment(start, end, text, direction) for start, end, text in segments], direction, 60.0
+    )
+
+
+def one(text: str, seconds: float, direction: Direction = EN) -> list[Cue]:
+    """The cues of a segment that takes `seconds`."""
+    return cues(translation((0.0, seconds, text), direction=direction))
+
+
+def said(text: str, *regions: tuple[float, float], direction: Direction = EN) -> list[Cue]:
+    """The cues of a segment that is spoken in `regions`."""
+    segment = Segment(regions[0][0], regions[-1][1], text, direction, regions=regions)
+    return cues(Translation([segment], direction, 60.0))

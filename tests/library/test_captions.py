@@ -8,21 +8,13 @@ from typing import get_args
 
 import pysubs2
 import pytest
-from caption_texts import texts, width
+from caption_texts import AUTO, EN, JA, texts, translation, width
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_translation import files
 from speech_translation.captions import FORMATS, Format, cues, render, write
 from speech_translation.types import Direction, Flag, Segment, Translation
-
-EN, JA, AUTO = Direction.JA_EN, Direction.EN_JA, Direction.AUTO
-
-
-def translation(*segments: tuple[float, float, str], direction: Direction = EN) -> Translation:
-    return Translation(
-        [Segment(start, end, text, direction) for start, end, text in segments], direction, 60.0
-    )
 
 
 def visible_srt(content: str) -> list[str]:
