@@ -1,7 +1,7 @@
+"""What becomes of samples that are prepared: kept, dropped, held out, resumed, read again."""
+
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import tarfile
@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
+from preparing import digests, manifest, run
 from tiny_checkpoint import write_tone
 
 from speech_translation.errors import SpeechTranslationError
@@ -27,11 +27,6 @@ from training.recipe import Recipe
 from training.record import record
 
 EN, JA = Language.ENGLISH, Language.JAPANESE
-
-
-def manifest(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
-    return path
 
 
 @pytest.fixture
@@ -69,12 +64,6 @@ def data(tmp_path: Path) -> Path:
         {"audio": "x.wav", "direction": "ja2en", "text": "It is in the test!"},
     )
     return tmp_path
-
-
-def run(data: Path, *options: str, output: str = "out") -> Path:
-    arguments = ["--output", str(data / output), "--workers", "2", "--eval-share", "0", *options]
-    assert prepare.main(arguments) == 0
-    return data / output
 
 
 def mine(data: Path, *options: str, output: str = "out") -> Path:
@@ -127,14 +116,6 @@ def test_the_sound_is_what_was_recorded(data: Path) -> None:
     assert names[:2] == ["000000.json", "000000.flac"]
 
 
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".npz"
-    }
-
-
 def test_a_stopped_run_goes_on_to_the_same_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SHARD", 3)
     whole = mine(data)
@@ -178,105 +159,6 @@ def test_a_sentence_is_in_one_set_with_all_its_readings(data: Path) -> None:
     assert held_out.isdisjoint(sample.transcript for sample in Prepared(output / "train.npz"))
 
 
-def test_a_folder_is_data(data: Path) -> None:
-    folder = data / "own" / "day one"
-    folder.mkdir(parents=True)
-    write_tone(folder / "1.wav", 440, 1.0)
-    (folder / "1.txt").write_text("駅はどこですか。\n", "utf-8")
-    (folder / "1.transcript.txt").write_text("Where is the station?\n")
-    write_tone(folder / "no text.wav", 440, 1.0)
-    samples, _ = load_samples(run(data, "--folder", str(data / "own")) / "train.npz")
-    assert [(s.text, s.transcript, s.id) for s in samples] == [
-        ("駅はどこですか。", "Where is the station?", "day one/1.wav")
-    ]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """Two recordings of a folder."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for number, text in enumerate(("駅はどこですか。", "おはよう。"), 1):
-        write_tone(folder / f"{number}.wav", 300 + 100 * number, 1.0)
-        (folder / f"{number}.txt").write_text(text, "utf-8")
-    return folder
-
-
-@pytest.mark.parametrize("name", ["1.txt", "2.wav", "3.wav", "1.transcript.txt"])
-def test_a_folder_that_has_changed_is_not_passed_over(
-    own: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    source = ["--folder", str(own)]
-    output = run(own.parent, *source)
-    run(own.parent, *source)  # nothing has changed
-    before = digests(output)
-    if name.endswith(".wav"):
-        write_tone(own / name, 900, 1.5)
-        (own / name).with_suffix(".txt").write_text("おはよう。", "utf-8")
-    else:
-        (own / name).write_text("駅はあそこです。", "utf-8")  # as long as the one before
-    capsys.readouterr()
-    assert prepare.main(["--output", str(output), *source, "--eval-share", "0"]) == 1
-    said = capsys.readouterr().err
-    assert str(own / name) in said
-    assert "Choose another --output, or remove that folder" in said
-    assert digests(output) == before
-    assert len(load_samples(run(own.parent, *source, output="anew") / "train.npz")[0]) >= 2
-
-
-def test_a_manifest_with_another_text_of_the_same_size_is_other_data(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one = manifest(data / "one.jsonl", {"audio": "a.wav", "direction": "en2ja", "text": "はい"})
-    output = run(data, "--manifest", str(one))
-    one.write_text(one.read_text("utf-8").replace("はい", "いや"), "utf-8")
-    arguments = ["--output", str(output), "--manifest", str(one)]
-    assert prepare.main(arguments) == 1
-    assert str(one) in capsys.readouterr().err
-
-
-def test_what_of_a_folder_is_left_out_is_named(
-    own: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_tone(own / "alone.wav", 440, 1.0)
-    (own / "2.txt").write_text("Good morning.", "utf-8")
-    output = run(own.parent, "--folder", str(own))
-    captured = capsys.readouterr()
-    assert "dropped 1  en2ja: no .txt beside it (alone.wav)" in captured.out
-    assert "dropped 1  en2ja: wrong script (2.wav)" in captured.out
-    assert "--direction" not in captured.err, "half of the texts are in its language"
-    assert json.loads((output / "prepared.json").read_text("utf-8"))["dropped_names"] == {
-        "en2ja: no .txt beside it": ["alone.wav"],
-        "en2ja: wrong script": ["2.wav"],
-    }
-
-
-def test_a_text_in_another_encoding_and_a_forgotten_direction_can_be_mended(
-    own: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """And the same --output takes the mended data."""
-    arguments = ["--output", str(own.parent / "out"), "--folder", str(own), "--eval-share", "0"]
-    (own / "1.txt").write_bytes("駅はどこですか。".encode("shift_jis"))
-    assert prepare.main(arguments) == 1
-    assert f"{own / '1.txt'} is not in UTF-8" in capsys.readouterr().err
-    for number in (1, 2):
-        (own / f"{number}.txt").write_text(f"This is number {number}.", "utf-8")
-    assert prepare.main(arguments) == 1
-    assert "use --direction ja2en" in capsys.readouterr().err
-    assert prepare.main([*arguments, "--direction", "ja2en"]) == 0
-
-
-def test_a_wrong_direction_is_seen_beside_a_manifest_with_more_texts(
-    data: Path, own: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [{"audio": "a.wav", "direction": "ja2en", "text": f"Good {i}."} for i in range(9)]
-    old = manifest(data / "old.jsonl", *rows)
-    run(data, "--folder", str(own), "--direction", "ja2en", "--manifest", str(old))
-    captured = capsys.readouterr()
-    assert "dropped 2  ja2en: wrong script (1.wav, 2.wav)" in captured.out
-    assert "use --direction en2ja" in captured.err
-
-
 def test_the_utterance_before_is_a_context(data: Path) -> None:
     write_tone(data / "long.wav", 440, 9.0)
     rows = [
@@ -293,30 +175,6 @@ def test_the_utterance_before_is_a_context(data: Path) -> None:
     source = ["--manifest", str(data / "talk.jsonl"), "--previous"]
     samples, _ = load_samples(run(data, *source) / "train.npz")
     assert [s.context for s in samples] == ["", "0だ", "1だ", ""]
-
-
-def test_a_data_set_in_parquet_is_data(data: Path) -> None:
-    """A folder as the Hub's conversion of a data set has it, read by the same library."""
-    from datasets import Dataset
-
-    sound = io.BytesIO()
-    sf.write(sound, 0.1 * np.sin(np.arange(16_000)), 16_000, format="WAV")
-    audio = {"bytes": sound.getvalue(), "path": "1.wav"}
-    (data / "set").mkdir()
-    Dataset.from_list(
-        [
-            {"audio": audio, "sentence": "Yes.", "translation": "はい。"},
-            {"audio": audio, "sentence": "No.", "translation": "いいえ。"},
-            {"audio": None, "sentence": "No.", "translation": "いや。"},
-        ]
-    ).to_parquet(data / "set" / "train.parquet")
-    name = f"{data / 'set'}::train:en2ja:sentence:translation"
-    output = run(data, "--hub", name)
-    samples, _ = load_samples(output / "train.npz")
-    assert [(s.text, s.transcript) for s in samples] == [("はい。", "Yes."), ("いいえ。", "No.")]
-    assert json.loads((output / "prepared.json").read_text())["dropped"] == {
-        "en2ja: unreadable audio": 1
-    }
 
 
 @pytest.fixture
@@ -431,13 +289,3 @@ def test_a_million_samples_are_ready_in_less_than_a_minute(tmp_path: Path) -> No
     assert sum(1 for _ in facts(samples)) == count
     assert took < 60, f"{took:.0f} s of processor time"
     print(f"{took:.1f} s")
-
-
-def test_a_wrong_direction_is_answered_with_the_right_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        prepare.main(["--output", str(tmp_path), "--direction", "jp2en"])
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "en2ja" in said
-    assert "ja2en" in said
