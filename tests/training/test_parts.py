@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_checkpoint import make_manifest, make_tiny_checkpoint
+from trained import curve, weights
 
 from speech_translation.engine import Request, load_engine
 from speech_translation.errors import SpeechTranslationError
@@ -55,13 +54,8 @@ def run(recipe: Recipe) -> Path:
     return recipe.output
 
 
-def weights(folder: Path | str) -> dict[str, torch.Tensor]:
-    return load_file(Path(folder) / "model.safetensors")
-
-
 def test_adapters_lower_the_loss_and_leave_an_ordinary_model(run: Path, recipe: Recipe) -> None:
-    with (run / "loss.csv").open(encoding="utf-8") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    losses = curve(run, "loss")
     assert losses[-1] < 0.5 * losses[0]
     old, new = weights(recipe.model), weights(run / "model")
     assert old.keys() == new.keys()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_checkpoint import make_manifest, make_tiny_checkpoint
+from trained import curve, weights
 
 from training.sft import main
 
@@ -38,11 +37,6 @@ def alone(options: list[str]) -> Path:
     return output
 
 
-def curve(output: Path, column: str) -> list[float]:
-    with (output / "loss.csv").open(encoding="utf-8") as file:
-        return [float(row[column]) for row in csv.DictReader(file) if row[column]]
-
-
 def two(options: list[str], output: Path, *more: str) -> None:
     command = [sys.executable, *TWO, *options, "--output", str(output), *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
@@ -55,7 +49,7 @@ def test_two_processes_without_shards_learn_the_same(options: list[str], alone: 
     two(options, output, "--batch-size", "2")
     for column in ("loss", "eval_loss", "eval_chrf", "grad_norm"):
         assert curve(output, column) == pytest.approx(curve(alone, column), rel=1e-3, abs=1e-3)
-    ours, theirs = (load_file(x / "model" / "model.safetensors") for x in (output, alone))
+    ours, theirs = (weights(x / "model") for x in (output, alone))
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-3) for name in theirs)
 
 
@@ -64,7 +58,7 @@ def test_two_processes_with_shards_learn_what_one_learns(options: list[str], alo
     two(options, output, "--batch-size", "2", "--shard")
     for column in ("loss", "eval_loss", "eval_chrf", "grad_norm"):
         assert curve(output, column) == pytest.approx(curve(alone, column), rel=1e-3, abs=1e-3)
-    ours, theirs = (load_file(x / "model" / "model.safetensors") for x in (output, alone))
+    ours, theirs = (weights(x / "model") for x in (output, alone))
     assert ours.keys() == theirs.keys()
     for name, weight in theirs.items():
         assert torch.allclose(ours[name], weight, atol=2e-3), name
