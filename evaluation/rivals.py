@@ -28,6 +28,9 @@ class Rival(ABC):
     `model` is the library's own object, `processor` what turns sound into its input, if it has one.
     """
 
+    architecture: str
+    """The class of transformers that a checkpoint is loaded as, where transformers runs it."""
+
     model: Any
     processor: Any = None
     recommended = False
@@ -87,12 +90,18 @@ class Rival(ABC):
         """How it decodes: the options of the library's `generate`."""
         return self.best if self.recommended else self.greedy
 
-    @abstractmethod
     def _load(self, checkpoint: str, revision: str | None) -> None:
         """Load model and processor; any exception means that the checkpoint cannot be had.
 
         `revision` is that of a checkpoint on the Hub, None where none was named.
         """
+        import transformers
+
+        pinned = {"revision": revision or "main"}
+        self.processor = transformers.AutoProcessor.from_pretrained(checkpoint, **pinned)
+        architecture = getattr(transformers, self.architecture)
+        model = architecture.from_pretrained(checkpoint, dtype=self._dtype, **pinned)
+        self.model = model.to(self._device)
 
     @abstractmethod
     def _reply(
@@ -108,6 +117,7 @@ class Whisper(Rival):
     whisper-large-v3.
     """
 
+    architecture = "WhisperForConditionalGeneration"
     directions: Sequence[Direction] = (Direction.JA_EN,)
     best: Mapping[str, Any] = {
         "num_beams": 1,
@@ -121,15 +131,6 @@ class Whisper(Rival):
         """The language in the decoder's prompt."""
         assert direction.source is not None
         return direction.source
-
-    def _load(self, checkpoint: str, revision: str | None) -> None:
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-
-        pinned = {"revision": revision or "main"}
-        self.processor = WhisperProcessor.from_pretrained(checkpoint, **pinned)
-        self.model = WhisperForConditionalGeneration.from_pretrained(
-            checkpoint, dtype=self._dtype, **pinned
-        ).to(self._device)
 
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
@@ -172,17 +173,9 @@ class Seamless(Rival):
     five beams, as in its paper.
     """
 
+    architecture = "SeamlessM4Tv2ForSpeechToText"
     batch_size = 1
     best: Mapping[str, Any] = {"do_sample": False, "num_beams": 5}
-
-    def _load(self, checkpoint: str, revision: str | None) -> None:
-        from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
-
-        pinned = {"revision": revision or "main"}
-        self.processor = AutoProcessor.from_pretrained(checkpoint, **pinned)
-        self.model = SeamlessM4Tv2ForSpeechToText.from_pretrained(
-            checkpoint, dtype=self._dtype, **pinned
-        ).to(self._device)
 
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
@@ -207,18 +200,10 @@ class GraniteSpeech(Rival):
     weights.
     """
 
+    architecture = "GraniteSpeechForConditionalGeneration"
     batch_size = 1
     best = Rival.greedy  # as on its model card
     packages = ("torch", "transformers", "torchaudio")
-
-    def _load(self, checkpoint: str, revision: str | None) -> None:
-        from transformers import AutoProcessor, GraniteSpeechForConditionalGeneration
-
-        pinned = {"revision": revision or "main"}
-        self.processor = AutoProcessor.from_pretrained(checkpoint, **pinned)
-        self.model = GraniteSpeechForConditionalGeneration.from_pretrained(
-            checkpoint, dtype=self._dtype, **pinned
-        ).to(self._device)
 
     def _reply(
         self, batch: Sequence[np.ndarray], direction: Direction
