@@ -1,10 +1,10 @@
 """Stand-ins for vLLM servers, and engines that wait for them in milliseconds."""
 
-import threading
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from serving import serving
 from vllm_stand_in import Server
 
 from speech_translation.engine import remote
@@ -13,17 +13,8 @@ from speech_translation.engine import remote
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Start servers; they end with the test."""
-    started = list[Server]()
-
-    def start(*args: Any, **options: Any) -> Server:
-        started.append(Server(*args, **options))
-        threading.Thread(target=started[-1].serve_forever, args=(0.01,), daemon=True).start()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
+    with contextlib.ExitStack() as servers:
+        yield lambda *args, **options: servers.enter_context(serving(Server(*args, **options)))
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Judges to ask, and hypotheses to judge."""
 
-import threading
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from judging import Answer, Endpoint, write
+from serving import serving
 
 from speech_translation.engine import chat
 from speech_translation.types import Direction
@@ -16,17 +17,8 @@ EN_JA, JA_EN = Direction.EN_JA, Direction.JA_EN
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], Endpoint]]:
     """Start judges; they end with the test."""
-    started = list[Endpoint]()
-
-    def start(answer: Answer) -> Endpoint:
-        started.append(Endpoint(answer))
-        threading.Thread(target=started[-1].serve_forever, args=(0.01,), daemon=True).start()
-        return started[-1]
-
-    yield start
-    for endpoint in started:
-        endpoint.shutdown()
-        endpoint.server_close()
+    with contextlib.ExitStack() as judges:
+        yield lambda answer: judges.enter_context(serving(Endpoint(answer)))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,13 +13,9 @@ import faster_whisper
 import numpy as np
 import pytest
 import torch
+from serving import serving
 from tiny_checkpoint import make_tiny_checkpoint, write_tone
-from tiny_rivals import (
-    make_tiny_ct2,
-    make_tiny_granite,
-    make_tiny_seamless,
-    make_tiny_whisper,
-)
+from tiny_rivals import make_tiny_ct2, make_tiny_granite, make_tiny_seamless, make_tiny_whisper
 from torchaudio_stand_in import install
 from transformers import AutoProcessor, PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
@@ -367,11 +362,9 @@ def test_a_cascade_transcribes_and_has_the_text_translated(
     assert main(command) == 1
     assert "--translator-url" in capsys.readouterr().err
     Translator.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Translator) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Translator)) as server:
         url = f"http://127.0.0.1:{server.server_port}/v1"
         assert main([*command, "--translator-url", url, "--translator", "the-translator"]) == 0
-        server.shutdown()
     header, lines = read(output)
     assert header["engine"].endswith("then the-translator")
     assert [line.text for line in lines] == ["翻訳です。", "A text."]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from preparing import digests, manifest, run
+from serving import serving
 from tiny_checkpoint import write_tone
 
 from speech_translation.errors import SpeechTranslationError
@@ -192,10 +192,8 @@ def server() -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as endpoint:
-        threading.Thread(target=endpoint.serve_forever, args=(0.01,), daemon=True).start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as endpoint:
         yield f"http://127.0.0.1:{endpoint.server_port}/v1"
-        endpoint.shutdown()
 
 
 def test_transcripts_are_translated_by_a_server(data: Path, server: str) -> None:

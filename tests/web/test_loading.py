@@ -1,11 +1,13 @@
 """The engine of the Space: it is loaded, tried again where that may help, and waited for."""
 
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from own_space import free_port
+from serving import serving
 from starlette.requests import Request as WebRequest
 
 from speech_translation.engine import Engine, Request, load_engine, remote
@@ -187,20 +189,17 @@ def test_a_space_that_starts_before_its_server_becomes_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The real client; the server comes up in the first pause."""
-    port, servers = free_port(), list[ThreadingHTTPServer]()
+    port, server = free_port(), contextlib.ExitStack()
     url = f"http://127.0.0.1:{port}/v1"
 
     def come_up(_: float) -> None:
         assert isinstance(loading.waiting_for, ServerUnreachable)
         assert url in str(loading.waiting_for)
-        servers.append(ThreadingHTTPServer(("127.0.0.1", port), Models))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        server.enter_context(serving(ThreadingHTTPServer(("127.0.0.1", port), Models)))
 
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.0)
     loading = Loading(lambda: load_engine(url=url), "some/model", come_up)
-    loading.start()
-    finished(loading)
-    (server,) = servers
-    server.shutdown()
-    server.server_close()
+    with server:
+        loading.start()
+        finished(loading)
     assert loading.engine().description == f"a late model on {url}"

@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from attacked_space import SPOKEN, TEXT, Space, assert_it_still_translates, atta
 from clips import EXAMPLES, ROOT
 from gradio_client import Client, handle_file
 from recordings import RATE, encoded
+from serving import serving
 
 import web.guard
 from speech_translation.audio import load_audio
@@ -365,12 +365,9 @@ def proxied(space: Space) -> Iterator[str]:
         patch.setenv("GRADIO_ROOT_PATH", "/translator")
         with running(max_megabytes=1) as url:
             handler = type("Handler", (Proxy,), {"upstream": url})
-            server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
             assert httpx.get(url + "/translator/healthz").status_code == 200  # by others, as it is
-            yield f"http://127.0.0.1:{server.server_port}/translator"
-            server.shutdown()
-            server.server_close()
+            with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+                yield f"http://127.0.0.1:{server.server_port}/translator"
 
 
 def test_the_space_works_below_a_path_of_a_proxy(proxied: str) -> None:
