@@ -200,6 +200,26 @@ def test_a_copy_with_other_tensors_is_made_again(
     assert not load()[1]
 
 
+@pytest.mark.parametrize("changed", [lambda scale: scale[:1], lambda scale: scale[:, None]])
+def test_a_copy_whose_scales_have_another_shape_is_made_again(
+    folder: Path, load: Load, changed: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """The products would read beyond them."""
+    first, _ = load()
+    arrays = kept.Kept(folder).arrays()
+    assert arrays is not None
+    kept.Kept(folder).keep(
+        {
+            name: changed(array) if name.endswith("weight.scale") else array
+            for name, array in arrays.items()
+        }
+    )
+    second, rounded = load()
+    assert rounded
+    assert answer(first) == answer(second)
+    assert not load()[1]
+
+
 def test_what_is_no_file_is_not_waited_for(folder: Path, load: Load) -> None:
     os.mkfifo(folder / kept.NAME)
     read = threading.Thread(target=kept._read, args=(folder / kept.NAME, ""), daemon=True)

@@ -142,20 +142,14 @@ def _filled(
     """`module` with its weights, or what takes its place."""
     tensors = dict[str, torch.Tensor]()
     for name, parameter in module.named_parameters(recurse=False):
-        tensor = weights[f"{path}.{name}"]
-        if tensor.shape != parameter.shape:
-            raise ValueError(
-                f"the weight {path}.{name} has the shape {tuple(tensor.shape)} instead of "
-                f"{tuple(parameter.shape)}"
-            )
-        tensors[name] = tensor
+        tensors[name] = _shaped(weights, f"{path}.{name}", parameter.shape)
     is_product = isinstance(module, nn.Linear | nn.Embedding)
     if is_product and (int8 or tensors["weight"].dtype == torch.bfloat16):
         from speech_translation.engine.cpu.narrow import NarrowEmbedding, NarrowLinear, quantised
 
         weight, scale = tensors["weight"], None
         if weight.dtype == torch.int8:
-            scale = weights[f"{path}.{_SCALE}"]
+            scale = _shaped(weights, f"{path}.{_SCALE}", weight.shape[:1])
         elif int8:
             weight, scale = quantised(weight)
         if isinstance(module, nn.Embedding):
@@ -165,3 +159,15 @@ def _filled(
     for name, tensor in tensors.items():
         setattr(module, name, nn.Parameter(tensor.float(), requires_grad=False))
     return module
+
+
+def _shaped(
+    weights: Weights | dict[str, torch.Tensor], name: str, shape: torch.Size
+) -> torch.Tensor:
+    """The tensor `name`. ValueError where it has another shape."""
+    tensor = weights[name]
+    if tensor.shape != shape:
+        raise ValueError(
+            f"the weight {name} has the shape {tuple(tensor.shape)} instead of {tuple(shape)}"
+        )
+    return tensor
