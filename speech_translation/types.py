@@ -88,6 +88,8 @@ class Flag(StrEnum):
     REPEATED = "repeated"
     WRONG_SCRIPT = "wrong_script"
     LOW_CONFIDENCE = "low_confidence"
+    """The mean log-probability of its tokens is below -1.0, or below `low_confidence_logprob` where
+    the generation_config.json of a checkpoint on this machine has it."""
     TERMS_ECHOED = "terms_echoed"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
