@@ -3,14 +3,11 @@
 import base64
 import json
 import re
-import statistics
 import subprocess
 import sys
-import time
 from html import unescape
 from pathlib import Path
 
-import gradio as gr
 import pytest
 from browsing import (
     Open,
@@ -25,8 +22,7 @@ from browsing import (
     until,
 )
 from clips import EXAMPLES, ROOT, reference
-from own_space import free_port
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from app import FIGURES
 from speech_translation.audio import load_audio
@@ -350,68 +346,6 @@ def test_the_address_for_mcp_is_the_pages_own(visit: Open, space: str) -> None:
     page = visit(path="#programs")
     settings = json.loads(page.locator("#snippet-mcp").inner_text())
     assert settings["mcpServers"]["speech-translation"]["url"] == f"{space}gradio_api/mcp/"
-
-
-def seconds_to_button(browser: Browser, url: str, ready: str) -> float:
-    """How long a new visitor waits until the page can be used."""
-    context = browser.new_context()
-    page = context.new_page()
-    started = time.monotonic()
-    page.goto(url)
-    page.wait_for_selector(ready, state="attached")
-    seconds = time.monotonic() - started
-    context.close()
-    return seconds
-
-
-FIRST_TEXT = """
-    (number) => new Promise((resolve) => {
-        const begun = performance.now();
-        const words = `#cards .card:nth-last-child(${number}) .words`;
-        const seen = () => [...document.querySelectorAll(words)].some((x) => x.textContent);
-        new MutationObserver((_, observer) => {
-            if (!seen()) return;
-            observer.disconnect();
-            resolve((performance.now() - begun) / 1000);
-        }).observe(document.querySelector("#cards"), {
-            childList: true, subtree: true, characterData: true,
-        });
-        document.querySelector("#example-en_1").click();
-    })
-"""
-
-
-def test_the_first_text_of_a_short_clip_is_there_within_a_second(visit: Open) -> None:
-    page = visit()
-    expect(page.locator("#examples button")).to_have_count(4)
-    seconds = []
-    for number in range(1, 6):
-        seconds.append(page.evaluate(FIRST_TEXT, number))
-        expect(cards(page)).to_have_count(number)
-        expect(cards(page).first).to_have_attribute("data-state", "done")
-    print(f"first text: {', '.join(f'{x:.2f}' for x in seconds)} s")
-    assert statistics.median(seconds) < 1.0
-
-
-def test_the_page_is_there_as_soon_as_gradio_can(browser: Browser, space: str) -> None:
-    with gr.Blocks(analytics_enabled=False) as bare:
-        gr.Button(elem_id="bare")
-    _, url, _ = bare.launch(
-        server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
-    )
-    try:
-        rounds = [
-            (
-                seconds_to_button(browser, space, "html[data-speech]"),
-                seconds_to_button(browser, url, "#bare"),
-            )
-            for _ in "123"
-        ]
-    finally:
-        bare.close()
-    ours, least = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-    print(f"page interactive: {ours:.2f} s, an empty page of Gradio: {least:.2f} s")
-    assert ours < max(3.0, 3 * least)
 
 
 def test_no_script_is_larger_than_a_subject() -> None:
