@@ -2,16 +2,27 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 
 import gradio as gr
-import httpx
 import pytest
 from browsing import Open, cards
-from clips import EXAMPLES, reference
 from own_space import free_port
 from playwright.sync_api import Browser, expect
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def empty_page() -> Iterator[str]:
+    """The address of a page of Gradio with nothing but a button: what this machine can do now."""
+    with gr.Blocks(analytics_enabled=False) as empty:
+        gr.Button(elem_id="empty")
+    _, url, _ = empty.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
+    )
+    yield url
+    empty.close()
 
 
 def seconds_to_button(browser: Browser, url: str, ready: str) -> float:
@@ -43,49 +54,33 @@ FIRST_TEXT = """
 """
 
 
-def seconds_to_answer(url: str) -> float:
-    """How long a program waits for the whole translation of the same clip."""
-    started = time.monotonic()
-    answer = httpx.post(
-        f"{url}v1/audio/translations",
-        data={"model": "any", "to_language": "ja"},
-        files={"file": ("en_1.flac", (EXAMPLES / "en_1.flac").read_bytes())},
-    )
-    assert answer.json()["text"] == reference("en_1")
-    return time.monotonic() - started
-
-
-def test_the_first_text_of_a_short_clip_is_there_within_a_second(visit: Open, space: str) -> None:
-    """On a busy machine it may take longer, as a whole translation does without the page."""
+def test_the_first_text_of_a_short_clip_is_there_within_a_second(
+    visit: Open, browser: Browser, empty_page: str
+) -> None:
     page = visit()
     expect(page.locator("#examples button")).to_have_count(4)
-    first, whole = list[float](), list[float]()
+    first, least = list[float](), list[float]()
     for number in range(1, 6):
         first.append(page.evaluate(FIRST_TEXT, number))
         expect(cards(page)).to_have_count(number)
         expect(cards(page).first).to_have_attribute("data-state", "done")
-        whole.append(seconds_to_answer(space))
-    for name, seconds in (("first text", first), ("a program's answer", whole)):
-        print(f"{name}: {', '.join(f'{x:.2f}' for x in seconds)} s")
-    assert statistics.median(first) < max(1.0, 3 * statistics.median(whole))
+        least.append(seconds_to_button(browser, empty_page, "#empty"))
+    print(f"first text: {', '.join(f'{x:.2f}' for x in first)} s")
+    print(f"an empty page of Gradio: {', '.join(f'{x:.2f}' for x in least)} s")
+    # An empty page takes half a second, and more than one on a busy machine alone.
+    assert statistics.median(first) < max(1.0, statistics.median(least))
 
 
-def test_the_page_is_there_as_soon_as_gradio_can(browser: Browser, space: str) -> None:
-    with gr.Blocks(analytics_enabled=False) as bare:
-        gr.Button(elem_id="bare")
-    _, url, _ = bare.launch(
-        server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
-    )
-    try:
-        rounds = [
-            (
-                seconds_to_button(browser, space, "html[data-speech]"),
-                seconds_to_button(browser, url, "#bare"),
-            )
-            for _ in "123"
-        ]
-    finally:
-        bare.close()
+def test_the_page_is_there_as_soon_as_gradio_can(
+    browser: Browser, space: str, empty_page: str
+) -> None:
+    rounds = [
+        (
+            seconds_to_button(browser, space, "html[data-speech]"),
+            seconds_to_button(browser, empty_page, "#empty"),
+        )
+        for _ in "123"
+    ]
     ours, least = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     print(f"page interactive: {ours:.2f} s, an empty page of Gradio: {least:.2f} s")
     assert ours < max(3.0, 3 * least)
