@@ -48,6 +48,7 @@ PLACES = {
     "numba": {"speech_translation/engine/cpu", "evaluation/performance"},
     "llvmlite": {"speech_translation/engine/cpu"},
     "httpx": {
+        "speech_translation/engine/answer.py",
         "speech_translation/engine/chat.py",
         "speech_translation/engine/remote.py",
         "speech_translation/engine/servers.py",
@@ -73,6 +74,7 @@ LIGHT = [
     "speech_translation/*.py",
     "speech_translation/engine/__init__.py",
     "speech_translation/engine/aligner.py",
+    "speech_translation/engine/answer.py",
     "speech_translation/engine/base.py",
     "speech_translation/engine/batching.py",
     "speech_translation/engine/chat.py",

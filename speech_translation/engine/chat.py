@@ -6,7 +6,6 @@ project, which hears, is asked by `remote`, which streams, chooses among servers
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -15,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from speech_translation.errors import EngineError, first_words, without_password
+from speech_translation.engine.servers import key_headers, retry_after, server_at
+from speech_translation.errors import EngineError, first_words
 from speech_translation.types import Seconds
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -45,16 +45,8 @@ class Chat:
 
     def __init__(self, url: str, model: str, *, timeout: Seconds = TIMEOUT) -> None:
         self.model = model
-        given = url.strip().rstrip("/") + "/chat/completions"
-        self._url = without_password(given)
-        try:
-            self._url, password = credentials(given)
-        except httpx.InvalidURL as error:
-            raise self._silent("it is no address") from error
-        key = os.environ.get(KEY_VARIABLE, "").strip()
-        headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
-        limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, auth=password)
+        self._server = server_at(url, key_headers(KEY_VARIABLE), kept=IN_FLIGHT)
+        self._timeout = timeout
         self._structured = True  # until the server says that it does not know it
 
     def ask(
@@ -85,8 +77,10 @@ class Chat:
         for pause in (*PAUSES, None):
             asked_to_wait = 0.0
             try:
-                reply = self._client.post(self._url, json=body)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                reply = self._server.client.post(
+                    f"{self._server.url}/chat/completions", json=body, timeout=self._timeout
+                )
+            except httpx.HTTPError as error:
                 if pause is None or not isinstance(error, _PASSING):
                     raise self._silent(first_words(error)) from error
             else:
@@ -97,27 +91,15 @@ class Chat:
                 if pause is None or reply.status_code not in BUSY:
                     said = " ".join(reply.text.split())[:200]
                     raise self._silent(f"{reply.status_code} {said}".strip())
-                asked_to_wait = _retry_after(reply)
+                asked_to_wait = min(retry_after(reply), LONGEST_PAUSE)
             time.sleep(max(pause * random.uniform(1, 1.25), asked_to_wait))
         raise AssertionError("the last try returns or raises")
 
     def _silent(self, reason: str) -> EngineError:
         return EngineError(
-            f"{self.model} at {self._url} does not answer ({reason}): check the address, which "
-            f"ends in /v1, the name of the model and {KEY_VARIABLE}."
+            f"{self.model} at {self._server.shown}/chat/completions does not answer ({reason}): "
+            f"check the address, which ends in /v1, the name of the model and {KEY_VARIABLE}."
         )
-
-
-def credentials(url: str) -> tuple[str, tuple[str, str] | None]:
-    """An address without its name and password, and these: httpx logs the addresses that it asks.
-
-    Raises httpx.InvalidURL.
-    """
-    address = httpx.URL(url)
-    if not address.userinfo:
-        return url, None
-    plain = address.copy_with(username=None, password=None)
-    return str(plain), (address.username, address.password)
 
 
 class _NotUnderstood(Exception):
@@ -132,9 +114,3 @@ def _answer(reply: httpx.Response) -> str:
     if not isinstance(content, str):
         return ""
     return _THOUGHTS.sub("", content).strip()
-
-
-def _retry_after(reply: httpx.Response) -> Seconds:
-    """How long a busy server asks to be left alone, as far as it says a number of seconds."""
-    said = reply.headers.get("retry-after", "")
-    return min(float(said), LONGEST_PAUSE) if said.isdigit() else 0.0

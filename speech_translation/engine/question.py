@@ -13,14 +13,15 @@ import math
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from speech_translation.engine.base import Request
+from speech_translation.engine.base import Cancelled, Request
 from speech_translation.engine.prompt import (
     ASR_TEXT,
     flags_for,
@@ -30,38 +31,68 @@ from speech_translation.engine.prompt import (
     token_budget,
 )
 from speech_translation.errors import EngineError
-from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis
+from speech_translation.types import SAMPLE_RATE, Direction, Flag, Hypothesis, Seconds
 
-# What a terminal would act on: a server's text is a stranger's. Lines and tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What a terminal would act on, and halves of characters, which no file can hold: a server's text is
+# a stranger's. Lines and tabs stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _TAG_TOKENS = 4  # `language Japanese<asr_text>` has three
+_GIVEN_UP = {"abort", "error"}  # what vLLM and SGLang say of an answer that has no end
 
 
 class Busy(Exception):
-    """The server cannot answer now."""
+    """The server cannot answer now, and asks for a pause of some seconds."""
+
+    def __init__(self, reason: str, pause: Seconds = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class ListenerFailed(Exception):
+    """The caller's own function failed, with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Line:
-    """The connection of one request, for whoever waits for the answer."""
+    """The connection of one request, for whoever waits for the answer, until a time at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, abandoned: Cancelled = lambda: False) -> None:
+        self._abandoned = abandoned
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self.is_shut = False
+        self._deadline = math.inf
+        self._is_shut = False
+
+    def open(self, timeout: Seconds) -> None:
+        """Let the time begin that the answer may take."""
+        self._deadline = time.monotonic() + timeout
+
+    @property
+    def left(self) -> Seconds:
+        """How much time is left; not above 0 once it is over."""
+        return self._deadline - time.monotonic()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for the answer any more. That time is over is another matter."""
+        return self._abandoned() or (self._is_shut and self.left > 0)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Hear what httpcore does for the request: TLS makes another socket of the first."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             with self._lock:
                 self._socket = info["return_value"].get_extra_info("socket")
-            if self.is_shut:
+            if self._is_shut:
                 self.shut()
 
     def shut(self) -> None:
         """End the connection: its reader hears that the server has gone."""
         with self._lock:
-            self.is_shut = True
+            self._is_shut = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # it is over
                     self._socket.shutdown(socket.SHUT_RDWR)
@@ -73,12 +104,7 @@ class Question:
 
     request: Request
     index: int
-    line: Line = field(default_factory=Line)
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.line.is_shut or self.request.abandoned
+    line: Line
 
     @property
     def unanswered(self) -> Hypothesis:
@@ -98,7 +124,10 @@ class Question:
     def hear(self, text: str) -> None:
         """Tell the caller of the text so far."""
         if self.request.on_text is not None and text:
-            self.request.on_text(self.index, text)
+            try:
+                self.request.on_text(self.index, text)
+            except Exception as error:  # not the server's
+                raise ListenerFailed(error) from error
 
     @property
     def tag(self) -> str:
@@ -154,19 +183,22 @@ def heard(question: Question, events: Iterable[dict[str, Any]]) -> Hypothesis:
     """
     reply, logprobs, tokens, truncated = question.tag, list[tuple[str, float]](), 0, False
     for event in events:
-        if "error" in event:
-            raise Busy(str(event["error"])[:200])
-        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+        if event.get("error"):
+            raise Busy(clean(str(event["error"]))[:200])
+        tokens = int((event.get("usage") or {}).get("completion_tokens") or tokens)
         for choice in event["choices"]:
-            piece = clean(choice["delta"].get("content") or "")
+            piece = clean((choice.get("delta") or {}).get("content") or "")
             reply += piece
             scored = (choice.get("logprobs") or {}).get("content") or ()
             # JSON has no NaN: vLLM sends null.
             logprobs += [(x["token"], _number(x["logprob"])) for x in scored]
-            truncated = truncated or choice.get("finish_reason") == "length"
+            ended_by = choice.get("finish_reason")
+            if ended_by in _GIVEN_UP:
+                raise Busy(f"it ended the generation: {ended_by}")
+            truncated = truncated or ended_by == "length"
             if piece:
                 question.hear(parse_reply(reply, growing=True)[1])
-        if question.given_up:
+        if question.line.given_up:
             break  # the connection is closed, and vLLM ends the generation
     language, text = parse_reply(reply)
     direction = Direction.to(language) if language else Direction.AUTO

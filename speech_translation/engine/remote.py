@@ -12,21 +12,29 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 
+from speech_translation.engine.answer import Refused, body, check, events, first_model
 from speech_translation.engine.base import Request
 from speech_translation.engine.prompt import flags_for
-from speech_translation.engine.question import Busy, Question, clean, heard
-from speech_translation.engine.servers import Server, server_at
-from speech_translation.errors import EngineError, ServerUnreachable
+from speech_translation.engine.question import (
+    Busy,
+    Line,
+    ListenerFailed,
+    Question,
+    clean,
+    heard,
+)
+from speech_translation.engine.servers import Server, key_headers, server_at
+from speech_translation.errors import EngineError, ServerUnreachable, first_words
 from speech_translation.types import Direction, Hypothesis, Seconds
 
 KEY_VARIABLE = "SPEECH_ENGINE_KEY"
@@ -36,35 +44,29 @@ IN_FLIGHT = 16
 TRIES = 5
 FIRST_PAUSE: Seconds = 0.25  # doubled from try to try, and up to as much again at random
 SHUNNED: Seconds = 5.0  # for so long a server that failed is asked only if all did
-BUSY = {429, 500, 502, 503, 504}
 UNRENDERED = {400, 422}
 """What a server answers whose chat template cannot begin an answer."""
 ASKED_AGAIN: Seconds = 600.0
 """After so long a server may have another chat template."""
 
-_ASKED_EVERY: Seconds = 0.1  # whether a caller has given up
+_ASKED_EVERY: Seconds = 0.1  # whether a caller has given up, or the time is over
 _HANGING_UP: Seconds = 1.0  # what threads have for noticing that their connections are shut
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+"""What reading an answer raises that is another program's."""
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class _Refused(Exception):
-    """The server takes the request itself for wrong."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 class RemoteEngine:
     """vLLM servers with the same checkpoint, each given by its URL, which ends in /v1.
 
     The server with the fewest requests in flight is asked; one that fails is left alone for a
-    while. A busy or broken one is tried again, with growing pauses, until `timeout` seconds after
-    the request was made. A key is read from the environment, SPEECH_ENGINE_KEY. The environment's
-    proxies and SSL_CERT_FILE count, but for servers on this machine or its network.
+    while. If all fail they are tried again, four times, with growing pauses or those that they ask
+    for, but until `timeout` seconds after the request was made. A key is read from the environment,
+    SPEECH_ENGINE_KEY. The environment's proxies and SSL_CERT_FILE count, but proxies do not for
+    servers on this machine or its network.
 
     Raises ServerUnreachable, here and in `generate`, when no server answers, and EngineError when
     one refuses.
@@ -79,15 +81,14 @@ class RemoteEngine:
         in_flight: int = IN_FLIGHT,
     ) -> None:
         self.batch_size = in_flight
-        key = os.environ.get(KEY_VARIABLE)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._servers = [server_at(url.strip().rstrip("/"), headers) for url in urls]
+        headers = key_headers(KEY_VARIABLE)
+        self._servers = [server_at(url, headers) for url in urls]
         self._timeout = timeout
         self._choosing = threading.Lock()
+        self._places = threading.Semaphore(in_flight)
         self._prefill: bool | None = None  # whether forced tags can be; None until it is known
         self._ask_again = 0.0  # when a server without the template is asked again
-        self._pool = ThreadPoolExecutor(in_flight, "remote")
-        self._model = model or self._ask("GET", "/models", _first_model, self._deadline())
+        self._model = model or self._first_model()
 
     @property
     def model(self) -> str:
@@ -110,16 +111,12 @@ class RemoteEngine:
 
         Who gives up is answered at once, and the servers notice that the connections are shut.
         """
-        questions = [Question(request, index) for index in range(len(request.batch))]
-        asked = [self._pool.submit(self._translate, question) for question in questions]
-        try:
-            while wait(asked, _ASKED_EVERY).not_done:
-                if request.abandoned:
-                    break
-        finally:  # by Ctrl-C, too
-            for question, future in zip(questions, asked, strict=True):
-                if not future.done():
-                    question.line.shut()
+        questions = [
+            Question(request, index, Line(lambda: request.abandoned))
+            for index in range(len(request.batch))
+        ]
+        asked = [self._begun(x.line, partial(self._translate, x)) for x in questions]
+        _await({future: x.line for future, x in zip(asked, questions, strict=True)})
         if request.abandoned:
             wait(asked, _HANGING_UP)
         return [
@@ -127,33 +124,56 @@ class RemoteEngine:
             for question, future in zip(questions, asked, strict=True)
         ]
 
-    def _deadline(self) -> float:
-        return time.monotonic() + self._timeout
+    def _first_model(self) -> str:
+        line = Line()
+        ask = partial(self._ask, "GET", "/models", first_model, line, starting=True)
+        asked = self._begun(line, ask)
+        _await({asked: line})
+        return asked.result()
+
+    def _begun(self, line: Line, work: Callable[[], T]) -> Future[T]:
+        """Do `work` in a thread, when a request more may be in flight.
+
+        No process waits for the thread at its end: it may hang in a name that is looked up.
+        """
+        done = Future[T]()
+
+        def run() -> None:
+            with self._places:
+                line.open(self._timeout)
+                try:
+                    done.set_result(work())
+                except BaseException as error:
+                    done.set_exception(error)
+
+        threading.Thread(target=run, name="remote", daemon=True).start()
+        return done
 
     def _translate(self, question: Question) -> Hypothesis:
-        deadline = self._deadline()
         forced = question.request.direction is not Direction.AUTO
         try:
             if not (forced and self._prefill is False and time.monotonic() < self._ask_again):
                 try:
-                    hypothesis = self._chat(question, deadline)
-                except _Refused as refused:
+                    hypothesis = self._chat(question)
+                except Refused as refused:
                     if not forced or refused.status not in UNRENDERED:
                         raise
-                    hypothesis = self._audio_translation(question, deadline)
+                    hypothesis = self._audio_translation(question)
                     self._without_template(refused)
                 else:
                     self._prefill = forced or self._prefill
                 return hypothesis
-            return self._audio_translation(question, deadline)
-        except _Refused as refused:
+            return self._audio_translation(question)
+        except ListenerFailed as failed:
+            raise failed.error from None
+        except Refused as refused:
             raise EngineError(f"The server refuses the request: {refused}") from refused
         except EngineError:
-            if question.given_up:
+            if question.line.given_up:
                 return question.unanswered
             raise
 
-    def _without_template(self, refused: _Refused) -> None:
+    def _without_template(self, refused: Refused) -> None:
         """Remember for a while that the servers' template does not begin an answer, and say so."""
         if self._prefill is not False:
             _log.warning(
@@ -165,16 +185,16 @@ class RemoteEngine:
         self._prefill = False
         self._ask_again = time.monotonic() + ASKED_AGAIN
 
-    def _chat(self, question: Question, deadline: float) -> Hypothesis:
+    def _chat(self, question: Question) -> Hypothesis:
         def listen(reply: httpx.Response) -> Hypothesis:
-            return heard(question, _events(reply, deadline))
+            return heard(question, events(reply))
 
-        body = question.chat() | {"model": self._model}
-        return self._ask("POST", "/chat/completions", listen, deadline, question, json=body)
+        content = question.chat() | {"model": self._model}
+        return self._ask("POST", "/chat/completions", listen, question.line, json=content)
 
-    def _audio_translation(self, question: Question, deadline: float) -> Hypothesis:
+    def _audio_translation(self, question: Question) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
-            return clean(str(json.loads(_body(reply, deadline))["text"])).strip()
+            return clean(str(json.loads(body(reply))["text"])).strip()
 
         assert question.request.direction.target is not None
         form = question.options() | {"model": self._model}
@@ -185,8 +205,7 @@ class RemoteEngine:
             "POST",
             "/audio/translations",
             read,
-            deadline,
-            question,
+            question.line,
             data=form,
             files={"file": ("segment.wav", question.wav(), "audio/wav")},
         )
@@ -199,58 +218,44 @@ class RemoteEngine:
         method: str,
         path: str,
         read: Callable[[httpx.Response], T],
-        deadline: float,
-        question: Question | None = None,
+        line: Line,
+        *,
+        starting: bool = False,
         **content: Any,
     ) -> T:
         """What `read` makes of the answer; another try, elsewhere if possible, where none is whole.
 
-        Raises _Refused for a request that no try would mend, ServerUnreachable when tries or time
+        Raises Refused for a request that no try would mend, ServerUnreachable when tries or time
         are up, or whoever asks has given up.
         """
-        if question is not None:
-            content["extensions"] = {"trace": question.line.trace}
-
-        def abandoned() -> bool:
-            return question is not None and question.given_up
-
         for attempt in range(TRIES):
-            server = self._take()
-            url = server.shown + path
-            left = max(deadline - time.monotonic(), 0.001)
-            timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
-            try:
-                with server.client.stream(
-                    method, server.url + path, timeout=timeout, **content
-                ) as reply:
-                    _check(reply, deadline, url, server.proxy, starting=question is None)
-                    return read(reply)
-            except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
-                raise ServerUnreachable(
-                    f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
-                ) from None
-            except (httpx.TransportError, Busy) as error:
-                if abandoned():
-                    raise ServerUnreachable(f"{url} was not waited for.") from error
-                if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise EngineError(
-                        f"The certificate of {url} is signed by nobody who is known here "
-                        f"({error}): name the file of its authority in SSL_CERT_FILE."
-                    ) from error
+            untried, pauses = list(self._servers), list[Seconds]()
+            while untried:
+                server = self._take(untried)
+                untried.remove(server)
+                url = server.shown + path
+                try:
+                    self._still_wanted(line, url)
+                    return _answer(server, method, path, read, line, starting, content)
+                except Busy as busy:
+                    reason = str(busy)
+                    pauses.append(busy.pause)
+                except Refused as refused:
+                    if refused.status != 404 or not untried:  # another one may have the model
+                        raise
+                    pauses.append(0.0)
+                finally:
+                    with self._choosing:
+                        server.in_flight -= 1
                 server.shunned_until = time.monotonic() + SHUNNED
-                reason = str(error) or type(error).__name__
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                server.shunned_until = time.monotonic() + SHUNNED
-                reason = f"it is not a vLLM server's: {error!r}"[:200]
-            finally:
-                with self._choosing:
-                    server.in_flight -= 1
-            pause = FIRST_PAUSE * 2**attempt * (1 + random.random())
-            if attempt == TRIES - 1 or time.monotonic() + pause > deadline:
+                self._still_wanted(line, url)
+            pause = max(FIRST_PAUSE * 2**attempt * (1 + random.random()), min(pauses))
+            if attempt == TRIES - 1 or pause > line.left:
                 break
             until = time.monotonic() + pause
-            while not abandoned() and (left := until - time.monotonic()) > 0:
+            while (left := until - time.monotonic()) > 0:
                 time.sleep(min(left, _ASKED_EVERY))
+                self._still_wanted(line, url)
         if server.proxy:
             raise ServerUnreachable(
                 f"{url} gives no answer through the proxy {server.proxy} ({reason}): check the "
@@ -261,64 +266,82 @@ class RemoteEngine:
             "its address, with /v1 (--engine-url, or SPEECH_ENGINE_URL of a Space)."
         )
 
-    def _take(self) -> Server:
-        """The server to ask now; it counts one request more."""
+    def _still_wanted(self, line: Line, url: str) -> None:
+        """Raise ServerUnreachable when time is up or whoever asks has given up."""
+        if line.left <= 0:
+            raise ServerUnreachable(
+                f"{url} has not answered within {self._timeout:g} s: is the server overloaded?"
+            )
+        if line.given_up:
+            raise ServerUnreachable(f"{url} was not waited for.")
+
+    def _take(self, servers: Sequence[Server]) -> Server:
+        """The one of `servers` to ask now; it counts one request more."""
         with self._choosing:
             now = time.monotonic()
             server = min(
-                self._servers,
+                servers,
                 key=lambda x: (x.shunned_until > now, x.in_flight, random.random()),
             )
             server.in_flight += 1
             return server
 
 
-def _check(reply: httpx.Response, deadline: float, url: str, proxy: str, *, starting: bool) -> None:
-    """Raise what the status of an answer from `url` amounts to.
+def _answer(
+    server: Server,
+    method: str,
+    path: str,
+    read: Callable[[httpx.Response], T],
+    line: Line,
+    starting: bool,
+    content: Mapping[str, Any],
+) -> T:
+    """What `read` makes of a server's answer. Busy where another try may succeed."""
+    url, left = server.shown + path, max(line.left, 0.001)
+    timeout = httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
+    try:
+        with server.client.stream(
+            method,
+            server.url + path,
+            timeout=timeout,
+            extensions={"trace": line.trace},
+            **content,
+        ) as reply:
+            check(reply, url, server.proxy, KEY_VARIABLE, starting=starting)
+            return read(reply)
+    except httpx.RequestError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise _untrusted(url, str(error)) from error
+        raise Busy(first_words(error)) from error
+    except _UNREADABLE as error:
+        raise Busy(f"it is not a vLLM server's: {error!r}"[:200]) from error
 
-    What stands before a server that is `starting` says 404 or sends elsewhere until it is there.
+
+def _untrusted(url: str, reason: str) -> EngineError:
+    """What to do about a certificate, by OpenSSL's words."""
+    if "expired" in reason or "not yet valid" in reason:
+        wrong, remedy = "is out of date", "have it renewed, or set the clock of this machine"
+    elif "mismatch" in reason:
+        wrong, remedy = "is another server's", "write the name that it is made out to"
+    else:
+        wrong = "is signed by nobody who is known here"
+        remedy = "name the file of its authority in SSL_CERT_FILE"
+    return EngineError(f"The certificate of {url} {wrong} ({reason}): {remedy}.")
+
+
+def _await(lines: Mapping[Future[Any], Line]) -> None:
+    """Wait until all have their answers or somebody gives up; cut the lines whose time is over.
+
+    A server that sends a byte now and then never lets a read time out.
     """
-    if reply.is_success:
-        return
-    status = reply.status_code
-    said = " ".join(_body(reply, deadline)[:300].decode(errors="replace").split())
-    through = f" through the proxy {proxy}" if proxy else ""
-    if status == 407:
-        raise EngineError(f"The proxy {proxy} asks for a name and a password (407 {said}).")
-    if status in {401, 403} and proxy:
-        raise EngineError(
-            f"{url} says {status}{through}: put the server's key into {KEY_VARIABLE}, or let "
-            "the proxy pass the request."
-        )
-    if status in {401, 403}:
-        raise EngineError(f"{url} asks for a key: put it into {KEY_VARIABLE}.")
-    if status in BUSY or starting:
-        raise Busy(f"{status} {said}".strip())
-    raise _Refused(status, f"{url} says{through} {status} {said}")
-
-
-def _body(reply: httpx.Response, deadline: float) -> bytes:
-    return b"".join(_in_time(reply.iter_bytes(), deadline))
-
-
-def _in_time(parts: Iterable[T], deadline: float) -> Iterator[T]:
-    """`parts` of an answer; ReadTimeout when they go on beyond the deadline."""
-    for part in parts:
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the answer never ends")
-        yield part
-
-
-def _first_model(reply: httpx.Response) -> str:
-    return str(json.loads(reply.read())["data"][0]["id"])
-
-
-def _events(reply: httpx.Response, deadline: float) -> Iterator[dict[str, Any]]:
-    """The objects in a stream of server-sent events. ValueError when it ends too early."""
-    for line in _in_time(reply.iter_lines(), deadline):
-        if line.startswith("data:"):
-            data = line[5:].strip()
-            if data == "[DONE]":
-                return
-            yield json.loads(data)
-    raise httpx.RemoteProtocolError("the answer broke off")
+    try:
+        while wait(lines, _ASKED_EVERY).not_done:
+            if any(line.given_up for line in lines.values()):
+                break
+            for line in lines.values():
+                if line.left <= 0:
+                    line.shut()
+    finally:  # by Ctrl-C, too
+        for future, line in lines.items():
+            if not future.done():
+                line.shut()

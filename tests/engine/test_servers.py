@@ -15,7 +15,7 @@ from vllm_stand_in import SOON, Server, clips, hanging, refusal
 
 from speech_translation import cli
 from speech_translation.engine import Request, load_engine, servers
-from speech_translation.engine.remote import RemoteEngine
+from speech_translation.engine.remote import KEY_VARIABLE, RemoteEngine
 from speech_translation.errors import EngineError
 from speech_translation.types import Direction
 
@@ -85,6 +85,13 @@ def test_a_proxy_does_not_stand_before_this_machine(
         ("gpu.company.example", False),  # in NO_PROXY
         ("vllm.example.org", True),
         ("8.8.8.8", True),
+        ("LOCALHOST.", False),
+        ("gpu.fritz.box", True),
+        ("gpu.lan", False),
+        ("gpu.home.arpa", False),
+        ("100.64.3.4", False),  # Tailscale's
+        ("[fd7a:115c::1]", False),
+        ("internal.example.org", True),
     ],
 )
 def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, through: bool) -> None:
@@ -92,6 +99,45 @@ def test_which_servers_have_a_proxy(no_proxy: pytest.MonkeyPatch, host: str, thr
     no_proxy.setenv("no_proxy", "company.example")
     server = servers.server_at(f"http://{host}:8000/v1", {})
     assert server.proxy == ("http://proxy.example:3128 of all_proxy" if through else "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "through"),
+    [
+        ("*", "http://vllm.example.org/v1", False),
+        (" a.example , EXAMPLE.org", "http://vllm.example.org/v1", False),
+        ("a.example example.org", "http://vllm.example.org/v1", False),
+        (".example.org", "http://vllm.example.org/v1", False),
+        ("*.example.org", "http://vllm.example.org/v1", False),
+        ("vllm.*", "http://vllm.example.org/v1", False),
+        ("ample.org", "http://vllm.example.org/v1", True),
+        ("example.org:8000", "http://vllm.example.org:8000/v1", False),
+        ("example.org:8000", "http://vllm.example.org:8001/v1", True),
+        ("example.org:80", "http://vllm.example.org/v1", False),
+        ("example.org:443", "http://vllm.example.org/v1", True),
+        ("http://vllm.example.org", "http://vllm.example.org/v1", False),
+        ("8.8.8.0/24", "http://8.8.8.8/v1", False),
+        ("8.8.8.0/24", "http://8.8.9.8/v1", True),
+        ("8.8.8.*", "http://8.8.8.8/v1", False),
+        ("8.8.8.8:8000", "http://8.8.8.8:8000/v1", False),
+        ("2606:4700::/32", "http://[2606:4700::1111]:8000/v1", False),
+        ("2606:4700::1111", "http://[2606:4700::1111]:8000/v1", False),
+        ("[2606:4700::1111]", "http://[2606:4700:0:0::1111]/v1", False),
+        ("[2606:4700::1111]:8000", "http://[2606:4700::1111]:8000/v1", False),
+        ("[2606:4700::1111]:8000", "http://[2606:4700::1111]:8001/v1", True),
+        ("2606:4700::/32", "http://[2a00::1]/v1", True),
+        ("例え.jp", "http://vllm.例え.jp/v1", False),
+        ("xn--r8jz45g.jp", "http://vllm.例え.jp/v1", False),
+        (",", "http://vllm.example.org/v1", True),
+    ],
+)
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+def test_what_no_proxy_may_say(
+    no_proxy: pytest.MonkeyPatch, variable: str, entry: str, url: str, through: bool
+) -> None:
+    no_proxy.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    no_proxy.setenv(variable, entry)
+    assert bool(servers.server_at(url, {}).proxy) == through
 
 
 @pytest.mark.parametrize(
@@ -127,21 +173,36 @@ def test_an_answer_of_a_proxy_names_it(
         engine.generate(Request(clips(1), AUTO))
 
 
-def test_a_certificate_of_ones_own_is_named_in_the_environment(
+@pytest.fixture
+def secured(
     serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
-    subprocess.run(
-        [*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
-    )
-    server = serve()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    url = server.url.replace("http:", "https:")
+) -> Callable[..., tuple[Server, str, Path]]:
+    """A server with a certificate of its own for some names: the server, its URL, the file."""
     no_proxy.delenv("SSL_CERT_FILE", raising=False)
+
+    def secured(names: str, days: int = 1) -> tuple[Server, str, Path]:
+        key, asked, certificate = (tmp_path / f"{name}.pem" for name in ("key", "asked", "made"))
+        subject = ["-subj", "/CN=us", "-addext", f"subjectAltName={names}"]
+        ask = ["req", "-new", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key]
+        sign = ["x509", "-req", "-in", asked, "-signkey", key, "-days", str(days)]
+        for command in (
+            [*ask, "-out", asked],
+            [*sign, "-copy_extensions", "copy", "-out", certificate],
+        ):
+            subprocess.run(["openssl", *command], check=True, capture_output=True)
+        server = serve()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        return server, server.url.replace("http:", "https:"), certificate
+
+    return secured
+
+
+def test_a_certificate_of_ones_own_is_named_in_the_environment(
+    secured: Callable[..., tuple[Server, str, Path]], no_proxy: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server, url, certificate = secured("DNS:localhost,IP:127.0.0.1")
     with pytest.raises(EngineError, match=r"signed by nobody .* in SSL_CERT_FILE"):
         RemoteEngine([url])
     no_proxy.setenv("SSL_CERT_FILE", str(certificate))
@@ -155,6 +216,41 @@ def test_a_certificate_of_ones_own_is_named_in_the_environment(
     no_proxy.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(EngineError, match=r"missing\.pem cannot be read .* SSL_CERT_FILE\.$"):
         RemoteEngine([url])
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "words"),
+    [
+        ("IP:127.0.0.1", -1, "is out of date .*expired.*: have it renewed"),
+        ("DNS:other.example", 1, "is another server's .*: write the name"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said(
+    secured: Callable[..., tuple[Server, str, Path]],
+    no_proxy: pytest.MonkeyPatch,
+    names: str,
+    days: int,
+    words: str,
+) -> None:
+    _, url, certificate = secured(names, days)
+    no_proxy.setenv("SSL_CERT_FILE", str(certificate))
+    with pytest.raises(EngineError, match=words) as caught:
+        RemoteEngine([url])
+    assert "SSL_CERT_FILE" not in str(caught.value)
+
+
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(
+    serve: Callable[..., Server], no_proxy: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    no_proxy.setenv(KEY_VARIABLE, " sk-1\r\n")  # of a file that Windows wrote
+    RemoteEngine([server.url])
+    assert server.keys == ["Bearer sk-1"]
+    for key in ("sk\n-secret", "sk-secret\u201d"):
+        no_proxy.setenv(KEY_VARIABLE, key)
+        with pytest.raises(EngineError, match=f"The key in {KEY_VARIABLE}") as caught:
+            RemoteEngine([server.url])
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

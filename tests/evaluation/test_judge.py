@@ -97,14 +97,29 @@ def test_a_judges_password_is_sent_and_not_shown(
     caplog.set_level(logging.DEBUG)
     server = serve(in_turn((404, "no")))
     output = ["--output", str(tmp_path / "judged.json")]
-    for url in (server.url, "http://127.0.0.1:port/v1"):
+    for url, wrong in (
+        (server.url, "/chat/completions does not answer"),
+        ("http://127.0.0.1:port/v1", " is no address"),
+    ):
         secret = url.replace("//", "//me:se@cret@")
         assert judge.main([*map(str, two), *by_model(secret), *output]) == 1
-        assert f"at {url}/chat/completions does not answer" in (said := capsys.readouterr().err)
+        assert url + wrong in (said := capsys.readouterr().err)
         assert "cret" not in said
     assert server.keys[0] == f"Basic {base64.b64encode(b'me:se@cret').decode()}"
     assert "127.0.0.1" in caplog.text
     assert "cret" not in caplog.text
+
+
+def test_a_proxy_does_not_stand_before_a_judge_of_this_machine(
+    tmp_path: Path,
+    one: list[Path],
+    serve: Callable[[Answer], Endpoint],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    (row,) = judged(tmp_path, one, *by_model(serve(lambda body: scored(4, 5)).url))["scores"]
+    assert row["accuracy"] == 4
 
 
 def test_scores_have_intervals_over_sentences_and_p(
