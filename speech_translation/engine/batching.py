@@ -24,6 +24,26 @@ class _Call:
     answered: threading.Event = field(default_factory=threading.Event)
     hypotheses: list[Hypothesis] = field(default_factory=list)
     error: BaseException | None = None
+    gone: bool = False
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for it. A caller whose own function fails gets that error."""
+        if not self.gone and self.error is None:
+            try:
+                return self.request.abandoned
+            except BaseException as error:  # the thread that serves everybody goes on
+                self.error = error
+        return True
+
+    def hear(self, index: int, text: str) -> None:
+        """Tell the caller of a growing text."""
+        if self.request.on_text is None or self.abandoned:
+            return
+        try:
+            self.request.on_text(index, text)
+        except BaseException as error:
+            self.error = error
 
     def goes_with(self, other: _Call) -> bool:
         """Whether one generation can serve both."""
@@ -92,20 +112,30 @@ class SharedEngine:
         return self._engine.batch_size
 
     def generate(self, request: Request) -> list[Hypothesis]:
-        """See `Engine.generate`. Who gives up is answered at once, with empty hypotheses."""
+        """See `Engine.generate`. Who gives up is answered at once, with empty hypotheses.
+
+        Raises what the caller's own functions raise. They may not ask this engine: it waits for
+        them.
+        """
+        if threading.current_thread() is self._server:
+            raise EngineError("A function that the engine calls cannot wait for the engine.")
         call = _Call(request)
         with self._changed:
             if self._closed:
                 raise _closed()
             self._waiting.append(call)
             self._changed.notify()
-        while not call.answered.wait(_ASKED_EVERY):
-            if call.request.abandoned:
-                flags = frozenset({Flag.TRUNCATED})
-                return [Hypothesis("", request.direction, 0, 0.0, flags) for _ in request.batch]
+        try:
+            while not (answered := call.answered.wait(_ASKED_EVERY)) and not call.abandoned:
+                pass
+        finally:  # by Ctrl-C, too
+            call.gone = True
         if call.error is not None:
             raise call.error
-        return call.hypotheses
+        if answered:
+            return call.hypotheses
+        flags = frozenset({Flag.TRUNCATED})
+        return [Hypothesis("", request.direction, 0, 0.0, flags) for _ in request.batch]
 
     def prefill(self, request: Request) -> None:
         """See `Prefills.prefill`; those who wait go first."""
@@ -121,7 +151,7 @@ class SharedEngine:
                 self._generate(calls)
             except BaseException as error:  # the callers' to handle: this thread goes on
                 for call in calls:
-                    call.error = _of_its_own(error)
+                    call.error = call.error or _of_its_own(error)
             for call in calls:
                 call.answered.set()
         with self._changed:
@@ -134,7 +164,7 @@ class SharedEngine:
         """The call whose turn it is, and those that can go with it."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            self._waiting = deque(call for call in self._waiting if not call.request.abandoned)
+            self._waiting = deque(call for call in self._waiting if not call.abandoned)
             calls, room, in_turn = list[_Call](), self.batch_size, list(self._waiting)
             if self._turns % 3 < 2:
                 in_turn.sort(key=lambda call: not call.request.awaited)
@@ -148,19 +178,18 @@ class SharedEngine:
 
     def _generate(self, calls: Sequence[_Call]) -> None:
         begins = [0, *accumulate(len(call.request.batch) for call in calls)]
-        owners = [(call.request, i) for call in calls for i in range(len(call.request.batch))]
+        owners = [(call, i) for call in calls for i in range(len(call.request.batch))]
 
         def on_text(index: int, text: str) -> None:
-            request, i = owners[index]
-            if request.on_text is not None and not request.abandoned:
-                request.on_text(i, text)
+            call, i = owners[index]
+            call.hear(i, text)
 
         together = replace(
             calls[0].request,
             batch=[samples for call in calls for samples in call.request.batch],
             on_text=on_text if any(call.request.on_text for call in calls) else None,
             asked_again=any(call.request.asked_again for call in calls),
-            cancelled=lambda: all(call.request.abandoned for call in calls),
+            cancelled=lambda: all(call.abandoned for call in calls),
         )
         hypotheses = self._engine.generate(together)
         for call, begin in zip(calls, begins, strict=False):

@@ -1,5 +1,6 @@
 """One engine for many callers, with the embedded checkpoint behind it."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -231,3 +232,78 @@ def test_a_closed_engine_refuses_and_lets_nobody_wait() -> None:
         closing.result(PATIENCE)
         assert "unloaded" in str(waiting.result(PATIENCE))
     assert "unloaded" in str(failure(shared, Direction.AUTO))
+
+
+class Speaks:
+    """Says each text while it is asked, once it may go on; counts the calls."""
+
+    batch_size, description = 8, "stand-in"
+
+    def __init__(self) -> None:
+        self.entered, self.open, self.asked = threading.Event(), threading.Event(), 0
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        self.entered.set()
+        self.asked += 1
+        assert self.open.wait(PATIENCE)
+        for index in range(len(request.batch)):
+            if request.on_text is not None:
+                request.on_text(index, "text")
+        return [Hypothesis("text", request.direction) for _ in request.batch]
+
+
+SOUND = [np.zeros(8000, np.float32)]
+
+
+def test_a_callers_own_function_that_fails_costs_nobody_elses_result() -> None:
+    engine = Speaks()
+    shared = SharedEngine(engine)
+    others = Arrivals(shared)
+
+    def broken(*_: object) -> bool:
+        raise SystemExit("broken")
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(shared.generate, Request(SOUND, Direction.JA_EN))
+        assert engine.entered.wait(PATIENCE)
+        told = pool.submit(others.generate, Request(SOUND, on_text=lambda _, text: broken()))
+        good = pool.submit(others.generate, Request(SOUND, on_text=lambda _, text: None))
+        others.wait_for(2)
+        asked = pool.submit(shared.generate, Request(SOUND, cancelled=broken))
+        with pytest.raises(SystemExit, match="broken"):
+            asked.result(PATIENCE)  # while the others wait
+        engine.open.set()
+        with pytest.raises(SystemExit, match="broken"):
+            told.result(PATIENCE)
+        assert [x.text for x in first.result(PATIENCE) + good.result(PATIENCE)] == ["text"] * 2
+    assert shared.generate(Request(SOUND))[0].text == "text"
+
+
+def test_a_function_that_the_engine_calls_cannot_wait_for_the_engine() -> None:
+    engine = Speaks()
+    engine.open.set()
+    shared = SharedEngine(engine)
+    asked = Request(SOUND, on_text=lambda _, text: shared.generate(Request(SOUND)) and None)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(EngineError, match="cannot wait"):
+        pool.submit(shared.generate, asked).result(PATIENCE)
+
+
+def test_what_an_interrupted_caller_has_asked_for_is_not_computed() -> None:
+    engine = Speaks()
+    shared = SharedEngine(engine)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shared.generate, Request(SOUND, Direction.JA_EN))
+        assert engine.entered.wait(PATIENCE)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            shared.generate(Request(SOUND))
+        signal.signal(signal.SIGALRM, usual)
+        engine.open.set()
+        first.result(PATIENCE)
+    assert shared.generate(Request(SOUND, context="next"))[0].text == "text"
+    assert engine.asked == 2
