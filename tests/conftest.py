@@ -26,6 +26,12 @@ for step in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, step, 60.0)
 
 
+@pytest.fixture(autouse=True)
+def warnings_are_said() -> None:
+    """Whatever ran before: a command line with --quiet leaves its process so."""
+    own_process()
+
+
 @pytest.fixture(scope="session")
 def speech_clip() -> Callable[[str], np.ndarray]:
     """Human speech by its path, like `en/jfk.flac`, in the folder SPEECH_HUMAN."""
