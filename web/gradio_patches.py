@@ -8,7 +8,12 @@ for each part, which fails when the part is gone or means something else.
 | `Blocks._queue`, `Queue.push`, `Blocks.fns`,    | `fill_in`: inputs may be left out          |
 | `body.fn_index` and `.data`                     |                                            |
 | `Queue.active_jobs`, `Event.request`, `.alive`  | `Visits.has_left`                          |
-| `Queue.event_analytics`                         | `bound_records`: memory stays level        |
+| `Queue.event_ids_to_events`, `._asyncio_tasks`, | `forget_past`, `Unrecorded`: memory stays  |
+| `.pending_event_ids_session`, `.event_analytics`, | level                                    |
+| `.pending_messages_per_session`,                |                                            |
+| `.event_queue_per_concurrency_id`,              |                                            |
+| `App.iterators_to_reset`, `Blocks.state_holder`, |                                           |
+| `.pending_streams`, `.pending_diff_streams`     |                                            |
 | `Blocks.preprocess_data`, `Blocks.GRADIO_CACHE` | `UploadsOnly`, `uploads_of`: no links, paths |
 | `route_utils.GradioMultiPartParser`, with       | `UploadParser`: nothing stays of an upload |
 | `_files_to_close_on_error`                      | that failed                                |
@@ -34,7 +39,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +55,6 @@ from web.refusals import Refusal
 from web.texts import say
 from web.uploads import Expired, NotUploaded, upload
 
-RECORDS = 1000
-
 
 class Visits:
     """The requests on their way through Gradio's queue: what they left out, and who has left."""
@@ -63,13 +65,15 @@ class Visits:
     def watch(self, demo: gr.Blocks) -> None:
         """Look at the queue of `demo`, which `demo.queue` has made."""
         self._queue = demo._queue
+        self._queue.event_analytics = Unrecorded()
         push = self._queue.push
 
-        async def filled_in(body: Any, *others: Any, **options: Any) -> Any:
+        async def pushed(body: Any, *others: Any, **options: Any) -> Any:
+            forget_past(demo)
             fill_in(demo, body)
             return await push(body, *others, **options)
 
-        self._queue.push = filled_in
+        self._queue.push = pushed
 
     def has_left(self, request: gr.Request | None) -> bool:
         """Whether Gradio has noticed that the visitor of `request` is gone.
@@ -92,19 +96,42 @@ def fill_in(demo: gr.Blocks, body: Any) -> None:
         body.data += [getattr(block, "value", None) for block in missing]
 
 
-class BoundedRecords(OrderedDict[str, Any]):
-    """The last `RECORDS` records. The oldest one makes room for a new one."""
+class Unrecorded(dict[str, dict[str, Any]]):
+    """Gradio's statistics of requests, which it keeps of every one and computes anew after each.
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        """Add a record."""
-        super().__setitem__(key, value)
-        if len(self) > RECORDS:
-            self.popitem(last=False)
+    What is written here is gone at once: nobody reads it, and `/monitoring/summary` is ours.
+    """
+
+    def __setitem__(self, key: str, value: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        return {}
 
 
-def bound_records(demo: gr.Blocks) -> None:
-    """Let `demo` keep records of its last requests only. Gradio keeps those of all requests."""
-    demo._queue.event_analytics = BoundedRecords()
+def forget_past(demo: gr.Blocks) -> None:
+    """Drop what Gradio 6.17.3 keeps for ever of each request that has ended, and of its session.
+
+    That is about 16 kB of a request. Later versions of Gradio drop it themselves (pull requests
+    13156 and 13756 of gradio-app/gradio).
+    """
+    queue, app = demo._queue, demo.app
+    connected = queue.pending_messages_per_session  # Gradio keeps the last 2000 sessions here
+    queue._asyncio_tasks[:] = [task for task in queue._asyncio_tasks if not task.done()]
+    unheard = queue.pending_event_ids_session
+    for sessions in (unheard, demo.pending_streams, demo.pending_diff_streams):
+        for session in sessions.keys() - connected.keys():
+            del sessions[session]
+    used = demo.state_holder.time_last_used
+    for session in used.keys() - demo.state_holder.session_data.keys():
+        del used[session]
+    at_work = [event for job in queue.active_jobs for event in job or ()]
+    for waiting in queue.event_queue_per_concurrency_id.values():
+        at_work += waiting.queue
+    wanted = {event._id for event in at_work}.union(*unheard.values())
+    for ended in queue.event_ids_to_events.keys() - wanted:
+        del queue.event_ids_to_events[ended]
+    app.iterators_to_reset &= wanted
 
 
 class UploadsOnly(gr.Blocks):

@@ -20,7 +20,7 @@ from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.process import own_process
 from web import film, html, pages, zerogpu
-from web.gradio_patches import UploadParser, Visits, behind, bound_records, uploads_of
+from web.gradio_patches import UploadParser, Visits, behind, uploads_of
 from web.guard import Guard
 from web.live import LiveSessions
 from web.loading import Loading
@@ -68,7 +68,6 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
     demo = build(service)
     demo.queue(max_size=4 * THREADS, api_open=False)  # long before, web/line.py refuses, in words
     visits.watch(demo)
-    bound_records(demo)
     UploadParser.install()
     _, url, _ = demo.launch(
         server_name=settings.host,

@@ -5,11 +5,13 @@ web/gradio_patches.py: it says what the part is for.
 """
 
 import ast
+import gc
 import json
 import re
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +25,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import gradio_patches
 from web.gradio_patches import (
-    BoundedRecords,
     UploadParser,
     UploadsOnly,
     Visits,
     behind,
-    bound_records,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,7 @@ class SmallPage:
         self.guard = Recorder()
         self.go = threading.Event()
         self.requests: list[gr.Request] = []
+        self.past: list[weakref.ref[Any]] = []
         self.url = ""
         self.demo = UploadsOnly(analytics_enabled=False)
         with self.demo:
@@ -74,7 +75,11 @@ class SmallPage:
             gr.Button().click(
                 self.hold, [text, text], text, api_name="hold", concurrency_limit=None
             )
-            gr.Button().click(lambda path: Path(path).name, audio, heard, api_name="name")
+            gr.Button().click(self.name, audio, heard, api_name="name")
+
+    def name(self, path: str, request: gr.Request) -> str:
+        self.past.append(weakref.ref(request.request))
+        return Path(path).name
 
     def hold(self, text: str, _: str, request: gr.Request) -> str:
         self.requests.append(request)
@@ -85,7 +90,6 @@ class SmallPage:
         port = free_port()
         self.demo.queue(max_size=100, api_open=False)
         self.visits.watch(self.demo)
-        bound_records(self.demo)
         UploadParser.install()
         self.demo.launch(
             server_port=port,
@@ -183,25 +187,25 @@ def test_gradio_notices_who_has_left(page: SmallPage) -> None:
     assert stayer.result()["success"]
 
 
-def test_gradio_keeps_its_records_where_they_are_bounded(
-    page: SmallPage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    records = page.demo._queue.event_analytics
-    assert isinstance(records, BoundedRecords)
+def test_nothing_stays_of_requests_that_have_ended(page: SmallPage) -> None:
+    page.go.clear()
+    page.requests.clear()
+    page.past.clear()
+    at_work = page.held("at work")
+    until(lambda: len(page.requests) == 1)
+    sound = {"path": uploaded(page), "meta": {"_type": "gradio.FileData"}}
+    for _ in range(8):
+        assert page.visit("name", sound).result()["success"]
+    gc.collect()
+    # The last ones are forgotten when others come.
+    assert [request() for request in page.past[:5]] == [None] * 5
+    queue, app = page.demo._queue, page.demo.app
+    assert at_work.joined.json()["event_id"] in queue.event_ids_to_events
+    for records in (queue.event_ids_to_events, queue._asyncio_tasks, app.iterators_to_reset):
+        assert len(records) <= 4
+    assert not queue.event_analytics
     page.go.set()
-    records.clear()
-    monkeypatch.setattr(gradio_patches, "RECORDS", 2)
-    for number in range(4):
-        assert page.held(str(number)).result()["success"]
-        assert len(records) == min(number + 1, 2)
-
-
-def test_the_oldest_record_is_forgotten() -> None:
-    records = BoundedRecords()
-    for number in range(gradio_patches.RECORDS + 5):
-        records[str(number)] = {}
-    assert next(iter(records)) == "5"
-    assert len(records) == gradio_patches.RECORDS
+    assert at_work.result()["success"]
 
 
 def uploaded(page: SmallPage, name: str = "a.wav") -> str:
@@ -278,6 +282,9 @@ def test_private_parts_are_used_in_one_file_only(path: Path) -> None:
         "middleware_stack",
         "event_analytics",
         "active_jobs",
+        "event_ids_to_events",
+        "pending_messages_per_session",
+        "state_holder",
         "preprocess_data",
         "GRADIO_CACHE",
         "GradioMultiPartParser",
