@@ -9,7 +9,7 @@ packages later gets the package. tests/engine/test_light_imports.py tells which 
 longer needed.
 
 Only programs do so (`process.own_process`): a library must not change its host process, even for
-a second.
+a second. But it keeps nagisa out, whose import would change it for good.
 """
 
 from __future__ import annotations
@@ -57,6 +57,18 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def import_without_nagisa() -> None:
+    """Import qwen-asr, and all that it imports but nagisa.
+
+    nagisa sets the root logger to INFO, puts its folder, with modules named `model` and `tagger`,
+    into `sys.path`, and its DyNet lets the thread take the smallest floats for zero.
+    """
+    with ExitStack() as until_done:
+        if "nagisa" not in sys.modules:
+            until_done.enter_context(_in_place_of(_nagisa()))
+        import qwen_asr  # noqa: F401
 
 
 def import_libraries() -> None:

@@ -17,7 +17,11 @@ from speech_translation.engine.devices import (
     of_the_device,
     out_of_memory,
 )
-from speech_translation.engine.light_imports import import_libraries, uncollected
+from speech_translation.engine.light_imports import (
+    import_libraries,
+    import_without_nagisa,
+    uncollected,
+)
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import wrap
@@ -103,6 +107,8 @@ def _assemble(
     if owned():
         import_libraries()
         share_threads(_is_small(folder))
+    else:
+        import_without_nagisa()
     from speech_translation.engine.attention import encode_together, set_encoder_window
     from speech_translation.engine.generation import LastPosition
     from speech_translation.engine.prefix_cache import EncoderCache, PromptCache

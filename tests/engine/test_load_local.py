@@ -374,22 +374,33 @@ def test_a_failed_load_is_tried_again_when_it_is_asked_for_again(copy: Copy) -> 
 def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) -> None:
     said = scripts.run(
         f"""
-        import gc, os, sys
+        import builtins, gc, logging, os, sys
         from speech_translation.process import own_process
+
+        def state():
+            root, smallest = logging.getLogger(), float("5e-324")
+            names = set(vars(builtins))
+            return root.level, root.handlers[:], sys.path[:], names, smallest * 1.0 > 0
 
         for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"):
             os.environ.pop(name, None)
-        before = dict(os.environ)
+        before, found = dict(os.environ), state()
         if {owned}:
             own_process()
         from speech_translation import load_engine, translate
 
         engine = load_engine("phrasebook", "cpu")
+        assert state() == found
         translate({str(ROOT / "examples" / "en_1.flac")!r}, engine)
+        assert state() == found
         new = {{name for name in os.environ if os.environ[name] != before.get(name)}}
         print(bool(new & {{"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TRANSFORMERS_VERBOSITY"}}))
         print(not {{"torch._dynamo", "sympy", "sklearn"}} & set(sys.modules))
         print(gc.get_freeze_count() > 0)
+
+        from qwen_asr.inference import qwen3_forced_aligner
+
+        assert qwen3_forced_aligner.nagisa.tagging("東京都").words == ["東京", "都"]  # as ever
         """
     )
     assert said == f"{owned}\n" * 3
