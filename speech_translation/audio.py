@@ -39,8 +39,10 @@ MAX_SECONDS: Seconds = 4 * 3600
 EXTENSIONS = frozenset(
     f".{name}"
     for name in (
-        *("wav", "flac", "mp3", "ogg", "oga", "opus", "aif", "aiff", "m4a", "aac"),
-        *("webm", "mp4", "m4v", "mov", "mkv", "3gp", "amr"),
+        *("wav", "w64", "flac", "ape", "wv", "aif", "aifc", "aiff", "au", "caf", "wma", "amr"),
+        *("mp2", "mp3", "m4a", "m4b", "aac", "ac3", "ogg", "oga", "opus", "spx", "mka"),
+        *("webm", "mp4", "m4v", "mov", "mkv", "3gp", "3g2", "avi", "asf", "wmv", "flv", "ogv"),
+        *("ts", "mts", "m2ts", "mpg", "mpeg", "vob"),
     )
 )
 """What counts as a recording in a folder; a file that is named is decoded whatever its name."""
@@ -74,20 +76,32 @@ def find_recordings(
 
 
 def _below(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
+    folders = [os.fspath(folder)]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif _is_recording(entry):
+                        yield Path(entry.path)
+        except OSError as error:
+            yield AudioError(f"The folder {folder} cannot be read ({error.strerror}).")
+
+
+def _is_recording(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is one by its name; so is a link that leads nowhere, which is then said.
+
+    "._talk.mp3" is what macOS knows of talk.mp3, on a disk that can hold no more of it.
+    """
+    if entry.name.startswith("._") or Path(entry.name).suffix.lower() not in EXTENSIONS:
+        return False
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _below(entry.path)
-                elif Path(entry.name).suffix.lower() in EXTENSIONS and not _is_special(entry):
-                    yield Path(entry.path)
-    except OSError as error:
-        yield AudioError(f"The folder {os.fspath(folder)} cannot be read ({error.strerror}).")
-
-
-def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it is neither a file nor a folder, nor a link to one; a broken link is a file."""
-    return not entry.is_file() and not entry.is_dir() and os.path.exists(entry.path)
+        mode = entry.stat().st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def load_audio(

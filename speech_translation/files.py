@@ -109,12 +109,14 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
 
     `older_than` seconds: younger ones may be another process's, which still writes.
     """
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                remove_leftovers(Path(entry.path), older_than)
-            elif _TEMPORARY.fullmatch(entry.name) and _age(entry) >= older_than:
-                os.unlink(entry.path)
+    folders = [os.fspath(folder)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif _TEMPORARY.fullmatch(entry.name) and _age(entry) >= older_than:
+                    os.unlink(entry.path)
 
 
 def _age(entry: os.DirEntry[str]) -> float:

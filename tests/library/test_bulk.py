@@ -109,6 +109,16 @@ def test_what_holds_no_recording_is_an_error_to_report(tmp_path: Path) -> None:
     assert "holds no audio" in str(found[1])
 
 
+def test_a_folder_is_read_to_its_end_whatever_lies_in_it(tmp_path: Path) -> None:
+    """As on a stick from a Mac, a recorder of broadcasts or an old camera."""
+    kept = ["a.mp3", "b.ts", "c.M2TS", "d.avi", "e.wma", "f.caf", "g.mpg", "h.flv", "z.wav"]
+    touch(*(tmp_path / name for name in kept), tmp_path / "._a.mp3", tmp_path / "notes.md")
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    found = [item for item in find_sources([str(tmp_path)]) if isinstance(item, Recording)]
+    names = {Path(recording.source).name for recording in found}
+    assert names == {*kept, "loop.wav"}
+
+
 def test_a_text_that_is_no_list_is_one_error(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("How long does it take?\n\n日本語。\nSee e.g. the post office.\n" * 100)
