@@ -57,7 +57,7 @@ def run(
             "sound": playable(path, last.translation),
             "film": own_format(path),
         }
-        other = service.other_direction(Direction(asked), last)
+        other = service.other_direction(Direction(asked), last, request)
         if other is not None:
             yield _result(last, last.translation) | {"other": other.value}
     except Refusal as refused:

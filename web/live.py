@@ -15,6 +15,8 @@ with a slow model captions are late and nothing is lost.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import secrets
 import threading
 import time
@@ -44,19 +46,23 @@ RATES = range(8_000, 192_001)
 FINISHED_KEPT = 100
 """Of the finished talks, how many can be downloaded while nobody has forgotten them."""
 
+_OFF = ("", "0", "false", "no", "off")
+
 
 class Session:
-    """One visitor's talk. Used by one request at a time.
+    """One visitor's talk. Used by one request at a time: who has its `turn`.
 
     An audience reads it by the name `watch`. A talk that goes on after another one has the same
     audience, which keeps the captions that it has seen: `earlier`.
     """
 
-    def __init__(self, translator: LiveTranslator, before: Session | None = None) -> None:
+    def __init__(
+        self, translator: LiveTranslator, watch: str = "", before: Session | None = None
+    ) -> None:
         self.translator = translator
-        self.watch: str = before.watch if before else secrets.token_urlsafe(16)
+        self.watch = watch
         self.earlier: tuple[Segment, ...] = before.seen if before else ()
-        self.lock = threading.Lock()
+        self.turn = asyncio.Lock()  # no thread waits while another chunk is translated
         self.next_chunk = 0
         self.finished = False
         self.used = time.monotonic()
@@ -64,7 +70,7 @@ class Session:
     @property
     def working(self) -> bool:
         """Whether a chunk is being translated."""
-        return self.lock.locked()
+        return self.turn.locked()
 
     @property
     def seen(self) -> tuple[Segment, ...]:
@@ -77,20 +83,19 @@ class Session:
         Raises EngineError. The chunk is taken all the same, and what it said is translated with the
         next one, or when the last one comes again.
         """
-        with self.lock:
-            try:
-                if seq > self.next_chunk:
-                    return False
-                if seq == self.next_chunk and not self.finished:
-                    self.next_chunk += 1
-                    if len(samples):
-                        self.translator.push(samples, rate)
-                if last and not self.finished:
-                    self.translator.finish()
-                    self.finished = True
-            finally:
-                self.used = time.monotonic()
-            return True
+        try:
+            if seq > self.next_chunk:
+                return False
+            if seq == self.next_chunk and not self.finished:
+                self.next_chunk += 1
+                if len(samples):
+                    self.translator.push(samples, rate)
+            if last and not self.finished:
+                self.translator.finish()
+                self.finished = True
+        finally:
+            self.used = time.monotonic()
+        return True
 
     def captions(self, known: int, language: Language) -> dict[str, Any]:
         """What the page shows: finished captions from number `known` on, and the growing line."""
@@ -138,6 +143,7 @@ class LiveSessions:
         self._ending = ending
         # All who come while the model is loaded wait in one thread: other requests need theirs.
         self._waiting = ThreadPoolExecutor(1, "live")
+        self._translating = ThreadPoolExecutor(limit, "talk")
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -167,7 +173,7 @@ class LiveSessions:
         asked = request.query_params.get("direction", "auto")
         if asked not in tuple(Direction):
             return error_response(refusal(language, "no_direction", direction=asked))
-        wanted = request.query_params.get("transcript", "0") not in ("", "0")
+        wanted = _is_on(request, "transcript")
         if wanted and not (self._transcriber and self._transcriber.available):
             return error_response(refusal(language, "no_transcript"))
         transcriber = None
@@ -183,11 +189,12 @@ class LiveSessions:
             self._forget_idle()
             if sum(not session.finished for session in self._sessions.values()) >= self._limit:
                 return error_response(refusal(language, "live_full"))
-            name = secrets.token_urlsafe(16)
-            before = self._sessions.get(request.query_params.get("after", ""))
+            after = request.query_params.get("after", "")
+            name, watch = _names(after)
             session = Session(
                 LiveTranslator(engine, Direction(asked), context=terms, transcriber=transcriber),
-                before,
+                watch,
+                self._sessions.get(after),
             )
             self._sessions[name] = session
         return JSONResponse({"id": name, "watch": session.watch})
@@ -202,7 +209,7 @@ class LiveSessions:
         wrong = refusal(language, "live_chunk", megabytes=CHUNK_BYTES >> 20)
         try:
             seq, rate = int(query["seq"]), int(query["rate"])
-            known = max(0, int(query.get("known", "0")))
+            known, last = max(0, int(query.get("known", "0"))), _is_on(request, "last")
         except (KeyError, ValueError):
             return error_response(wrong)
         body = bytearray()
@@ -210,13 +217,19 @@ class LiveSessions:
             body += piece
             if len(body) > CHUNK_BYTES:
                 return error_response(wrong, 413)
-        if len(body) % 2 or rate not in RATES:
+        if len(body) % 2 or rate not in RATES or seq < 0:
             return error_response(wrong)
         samples = np.frombuffer(bytes(body), "<i2")
-        try:
-            taken = await asyncio.to_thread(session.take, seq, samples, rate, "last" in query)
-        except SpeechTranslationError:
-            return error_response(refusal(language, "live_failed"))
+        loop = asyncio.get_running_loop()
+        async with session.turn:
+            if session.finished and body and seq >= session.next_chunk:
+                return _over(request)  # nobody would hear it
+            try:
+                taken = await loop.run_in_executor(
+                    self._translating, session.take, seq, samples, rate, last
+                )
+            except SpeechTranslationError:
+                return error_response(refusal(language, "live_failed"))
         answer = session.captions(known, language)
         if taken:
             return JSONResponse(answer)
@@ -249,7 +262,7 @@ class LiveSessions:
         if session is None:
             return _over(request)
         known = request.query_params.get("known", "0")
-        return JSONResponse(session.watched(int(known) if known.isdecimal() else 0))
+        return JSONResponse(session.watched(int(known) if re.fullmatch(r"\d{1,9}", known) else 0))
 
     async def _download(self, request: Request) -> Response:
         session = self._sessions.get(request.path_params["id"])
@@ -276,6 +289,23 @@ class LiveSessions:
         finished = [n for n, s in self._sessions.items() if s.finished]
         for name in {*idle, *finished[:-FINISHED_KEPT]}:
             del self._sessions[name]
+
+
+def _is_on(request: Request, name: str) -> bool:
+    """Whether a switch of the address is on; programs write false in many ways."""
+    return request.query_params.get(name, "").lower() not in _OFF
+
+
+def _names(after: str) -> tuple[str, str]:
+    """A name for a talk that goes on after the talk `after`, and the one that its audience has.
+
+    The audience keeps its name where the server knows nothing of the talk before, as after a
+    restart. It cannot tell the talk's name from its own.
+    """
+    known = re.fullmatch(r"([\w-]{22})\.[\w-]{11}", after, re.ASCII)
+    first = known[1] if known else secrets.token_urlsafe(16)
+    watch = hashlib.sha256(first.encode()).hexdigest()[:32]
+    return f"{first}.{secrets.token_urlsafe(8)}", watch
 
 
 def _over(request: Request) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -197,25 +197,24 @@ class Service:
         if known is not None:
             yield known
             return
-        stopped = threading.Event()
-        self._running[stopped] = (request.session_hash if request else None) or ""
         try:
-            path = self._check(path, language)
-            wanted = _Wanted(
-                Direction(direction),
-                terms or "",
-                POLICIES[segments],
-                language,
-                offer,
-                transcript,
-                watched,
-            )
-            for update in self._in_turn(path, wanted, stopped, request):
-                if update.translation is not None and stopped.is_set() and not update.missing:
-                    update = replace(update, missing=words("stopped"))
-                update = _named(update)
-                self._answers.keep(asked, update)
-                yield update
+            with self._stoppable(request) as stopped:
+                path = self._check(path, language)
+                wanted = _Wanted(
+                    Direction(direction),
+                    terms or "",
+                    POLICIES[segments],
+                    language,
+                    offer,
+                    transcript,
+                    watched,
+                )
+                for update in self._in_turn(path, wanted, stopped, request):
+                    if update.translation is not None and stopped.is_set() and not update.missing:
+                        update = replace(update, missing=words("stopped"))
+                    update = _named(update)
+                    self._answers.keep(asked, update)
+                    yield update
         except Refusal:
             raise
         except Full as full:
@@ -230,6 +229,14 @@ class Service:
         except Exception as error:
             log_place(error)
             raise refusal(language, "broken") from None
+
+    @contextmanager
+    def _stoppable(self, request: gr.Request | None) -> Iterator[threading.Event]:
+        """What `stop` sets for whoever sent `request`; set in the end, too."""
+        stopped = threading.Event()
+        self._running[stopped] = (request.session_hash if request else None) or ""
+        try:
+            yield stopped
         finally:
             stopped.set()
             del self._running[stopped]
@@ -361,18 +368,25 @@ class Service:
         """Whether a translation is under way."""
         return bool(self._running)
 
-    def other_direction(self, asked: Direction, last: Update) -> Direction | None:
+    def other_direction(
+        self, asked: Direction, last: Update, request: gr.Request | None = None
+    ) -> Direction | None:
         """The direction that the model itself names, if it is not the one that was asked for.
 
         `last` is the last update of the translation. Raises nothing: its result stands, whatever
-        becomes of this question. It is not asked once a visitor has stopped or the Space ends.
+        becomes of this question. It is not asked once a visitor has stopped or the Space ends, and
+        `stop` ends it.
         """
         done = asked is Direction.AUTO or bool(last.missing) or self.shutdown.requested
         if zerogpu.ACTIVE or done:
             return last.other
-        return other_direction(
-            self.loading.engine(), last.stretches, asked, lambda: self.shutdown.requested
-        )
+        with self._stoppable(request) as stopped:
+            return other_direction(
+                self.loading.engine(),
+                last.stretches,
+                asked,
+                lambda: stopped.is_set() or self.shutdown.requested,
+            )
 
 
 def _named(update: Update) -> Update:

@@ -184,8 +184,9 @@ def test_a_chunk_under_way_is_awaited_at_the_end_and_new_talks_are_refused() -> 
     talk = opened(sessions)
     (session,) = sessions._sessions.values()
     assert not sessions.working
-    with session.lock:
-        assert sessions.working
+    asyncio.run(session.turn.acquire())
+    assert sessions.working
+    session.turn.release()
     ending.set()
     chunk, new = asyncio.run(
         visit(sessions, ("POST", f"{talk}?seq=0&rate=16000"), ("POST", "/live"))
@@ -224,6 +225,117 @@ def test_a_talk_that_is_being_translated_is_not_forgotten(monkeypatch: pytest.Mo
     talks._sessions |= {"busy": busy, "idle": idle}
     later = time.monotonic() + 121
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    with busy.lock:
-        talks._forget_idle()
+    asyncio.run(busy.turn.acquire())
+    talks._forget_idle()
     assert set(talks._sessions) == {"busy"}
+
+
+SOUND = (clip("en_1") * 32767).astype("<i2").tobytes()
+
+
+def send(sessions: LiveSessions, *chunks: tuple[str, bytes]) -> list[httpx.Response]:
+    """The answers to chunks, given by address and body, one after the other."""
+
+    async def all_of_them() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            return [await client.post(url, content=body) for url, body in chunks]
+
+    return asyncio.run(all_of_them())
+
+
+def test_what_is_said_behind_the_end_is_refused_and_not_lost_in_silence() -> None:
+    """A second tab, or a program that resends, may have ended a talk that somebody goes on with."""
+    sessions = LiveSessions(FailsOnce, limit=2)
+    talk = opened(sessions)
+    end = f"{talk}?seq=1&rate=16000&last=1"
+    *taken, behind = send(
+        sessions,
+        (f"{talk}?seq=0&rate=16000", bytes(32_000)),
+        (end, bytes(32_000)),
+        (end, bytes(32_000)),  # its answer was lost
+        (f"{talk}?seq=2&rate=16000&last=1", b""),
+        (f"{talk}?seq=2&rate=16000", SOUND),
+    )
+    assert [reply.status_code for reply in taken] == [200] * 4
+    assert (behind.status_code, behind.json()["words"]) == (404, words("watch_over"))
+
+
+@pytest.mark.parametrize("no", ["0", "false", "False", "no", ""])
+def test_a_chunk_that_is_said_not_to_be_the_last_does_not_end_a_talk(no: str) -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    talk = opened(sessions)
+    (reply,) = send(sessions, (f"{talk}?seq=0&rate=16000&last={no}", b""))
+    assert reply.status_code == 200
+    assert not next(iter(sessions._sessions.values())).finished
+
+
+def test_an_audience_keeps_its_address_when_the_server_was_restarted() -> None:
+    before, afterwards = LiveSessions(FailsOnce, limit=2), LiveSessions(FailsOnce, limit=2)
+    (first,) = asyncio.run(visit(before, ("POST", "/live")))
+    (second,) = asyncio.run(visit(before, ("POST", f"/live?after={first.json()['id']}")))
+    watch, talk = second.json()["watch"], second.json()["id"]
+    again, read, stranger = asyncio.run(
+        visit(
+            afterwards,
+            ("POST", f"/live?after={talk}"),
+            ("GET", f"/watch/{watch}/captions"),
+            ("POST", f"/live?after={watch}"),  # who reads along cannot speak there
+        )
+    )
+    assert again.json()["watch"] == watch
+    assert read.status_code == 200
+    assert stranger.json()["watch"] != watch
+    assert again.json()["id"] not in (talk, watch)
+
+
+class Waits(FailsOnce):
+    """An engine that says nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.failed = True
+        self.go = threading.Event()
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        assert self.go.wait(60)
+        return super().generate(request)
+
+
+def test_a_program_that_sends_a_chunk_again_and_again_holds_up_no_other_talk() -> None:
+    slow = Waits()
+    engines = iter([slow, Waits()])
+    sessions = LiveSessions(lambda: next(engines), limit=2)
+    busy, other = opened(sessions), opened(sessions)
+
+    async def both() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            chunk = f"{busy}?seq=0&rate=16000"
+            sent = [asyncio.create_task(client.post(chunk, content=SOUND)) for _ in range(40)]
+            try:
+                await asyncio.sleep(0.5)
+                answer = client.post(f"{other}?seq=0&rate=16000", content=b"")
+                assert (await asyncio.wait_for(answer, 20)).status_code == 200
+                file = client.get(f"{other}/captions.srt")
+                assert (await asyncio.wait_for(file, 20)).status_code == 200
+            finally:
+                slow.go.set()
+            return await asyncio.gather(*sent)
+
+    assert {reply.status_code for reply in asyncio.run(both())} == {200}
+
+
+@pytest.mark.parametrize("known", ["9" * 5000, "-1", "\u0661", "1.5", "one"])
+def test_an_odd_count_of_known_captions_is_none(known: str) -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    (talk,) = asyncio.run(visit(sessions, ("POST", "/live")))
+    address = f"/watch/{talk.json()['watch']}/captions?known={known}"
+    (reply,) = asyncio.run(visit(sessions, ("GET", address)))
+    assert (reply.status_code, reply.json()["from"]) == (200, 0)
+
+
+@pytest.mark.parametrize("seq", ["-1", "9" * 5000, "1.0", ""])
+def test_a_number_that_is_none_is_refused(seq: str) -> None:
+    sessions = LiveSessions(FailsOnce, limit=2)
+    (reply,) = send(sessions, (f"{opened(sessions)}?seq={seq}&rate=16000", SOUND))
+    assert (reply.status_code, reply.json()["words"]["en"][:7]) == (400, "A chunk")

@@ -2,11 +2,14 @@
 
 import shutil
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from clips import CLIPS, DIRECTIONS, EXAMPLES, clip, reference
@@ -116,6 +119,33 @@ def test_who_has_stopped_and_a_space_that_ends_are_not_kept_by_the_question() ->
     heard.shutdown.requested = True
     assert heard.other_direction(Direction.EN_JA, last) is None
     assert engine.asked == 0
+
+
+class WaitsWhenAsked(FailsWhenAsked):
+    """Says nothing to the question until nobody wants to know."""
+
+    begun = threading.Event()
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        while request.only_direction and request.cancelled and not request.cancelled():
+            self.begun.set()
+            time.sleep(0.01)
+        return self._engine.generate(request)
+
+
+def test_stop_ends_the_question_too() -> None:
+    engine = WaitsWhenAsked(FAILURES[0])
+    heard = service(lambda: engine)
+    visitor = gr.Request(session_hash="visitor")
+    last = last_update(heard, EXAMPLES / "ja_1.flac", Direction.EN_JA)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(heard.other_direction, Direction.EN_JA, last, visitor)
+        try:
+            assert engine.begun.wait(20)
+            heard.stop(visitor)
+            assert answer.result(20) is None
+        finally:
+            heard.shutdown.requested = True
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=str)
