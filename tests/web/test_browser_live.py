@@ -152,6 +152,12 @@ def test_an_audience_reads_along_until_the_talk_is_over(live: Page) -> None:
         "rgba(0, 0, 0, 0)"
     )
     audience.goto(link)
+    expect(audience.locator(".fixed").first).to_be_visible()
+    # As when the speaker has had no network for two minutes.
+    audience.route("**/captions?*", lambda route: route.fulfill(status=404, json={}), times=1)
+    expect(audience.locator(".over")).to_have_text("The talk is over.")
+    expect(audience.locator(".over")).to_have_count(0)
+    expect(audience.locator(".fixed").first).to_be_visible()
     live.click("#live-audio")
     clear_captions(live)
     expect(audience.locator(".over")).to_have_text("The talk is over.")
@@ -207,6 +213,41 @@ def test_a_double_click_leaves_no_microphone_open(visit: Open) -> None:
     page = visit(path="#live", script=TRACKS)
     page.dblclick("#live-audio")
     assert_microphone_closed(page)
+
+
+def test_a_microphone_that_is_pulled_out_is_said(visit: Open) -> None:
+    page = visit(path="#live", script=TRACKS)
+    page.click("#live-audio")
+    expect(page.locator("#live-line")).not_to_have_text("")
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    expect(page.locator("#live-audio")).to_have_text("Go on speaking")
+    expect(page.locator("#live-note")).to_contain_text("microphone was disconnected")
+    expect(page.locator("#live-fixed p")).not_to_have_count(0)
+    clear_captions(page)
+
+
+# The sound of the page, which a browser suspends for a telephone call or while a computer sleeps.
+CONTEXTS = """
+    const Real = window.AudioContext;
+    window.AudioContext = class extends Real {
+        constructor(...options) {
+            super(...options);
+            window.context = this;
+        }
+    };
+"""
+
+
+def test_a_talk_goes_on_after_the_browser_has_suspended_its_sound(visit: Open) -> None:
+    page = visit(path="#live", script=CONTEXTS)
+    page.click("#live-audio")
+    expect(page.locator("#live-line")).not_to_have_text("")
+    page.evaluate("context.suspend()")
+    until(lambda: page.evaluate("context.state") == "running", 20)
+    expect(page.locator("#live-fixed p")).to_have_count(SENTENCES)
+    page.click("#live-audio")
+    expect(page.locator("#live-audio")).to_have_text("Go on speaking")
+    clear_captions(page)
 
 
 def test_a_start_can_be_taken_back_while_the_server_says_nothing(visit: Open) -> None:

@@ -70,12 +70,24 @@ def test_a_talk_that_the_server_has_forgotten_goes_on(speak: Open) -> None:
     live.click("#live-audio")
     expect(live.locator("#live-fixed p")).to_have_count(1)
     first = captions(live)
-    address = live.locator("#live-link").get_attribute("href")
-    forget_talk(live)
-    until(lambda: live.locator("#live-link").get_attribute("href") != address)
+    with live.expect_response(lambda reply: "after=" in reply.url):
+        forget_talk(live)
     live.click("#live-audio")
     expect(live.locator("#live-audio")).to_have_text("Go on speaking")
     assert captions(live).startswith(first)
+
+
+def test_captions_keep_their_time_when_the_server_has_forgotten_the_talk(speak: Open) -> None:
+    live = speak(expected="404")
+    live.click("#live-audio")
+    expect(live.locator("#live-line")).not_to_have_text("")  # which grows after a second of speech
+    address = live.locator("#live-link").get_attribute("href")
+    forget_talk(live)
+    until(lambda: live.locator("#live-fixed p").count() > 0)
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    assert live.evaluate("JSON.parse(localStorage['speech-live']).segments[0].start") > 0.9
+    assert live.locator("#live-link").get_attribute("href") == address  # its audience stays
 
 
 def test_the_end_of_a_talk_that_the_server_has_forgotten_goes_to_a_new_one(speak: Open) -> None:
@@ -155,6 +167,51 @@ def test_a_talk_goes_on_after_a_chunk_that_never_came_and_says_what_is_missing(
     expect(live.locator("#live-audio")).to_have_text("Go on speaking")
     assert captions(live).endswith(reference("en_two_sentences").split("。")[1] + "。")
     expect(live.locator("#live-note")).to_contain_text("is missing from the captions")
+
+
+def test_what_is_missing_is_said_until_the_captions_are_cleared(speak: Open) -> None:
+    live = speak(expected="404")
+    begin(live)
+    live.route(LAST, lambda route: route.fulfill(status=404, json={}), times=1)
+    live.reload()
+    missing = "is missing from the captions"
+    expect(live.locator("#live-note")).to_contain_text(missing)
+    with live.expect_response(CHUNK):
+        live.click("#live-audio")
+    expect(live.locator("#live-note")).to_contain_text(missing)
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    live.reload()
+    expect(live.locator("#live-note")).to_contain_text(missing)
+    clear_captions(live)
+    expect(live.locator("#live-note")).to_have_text("")
+
+
+SOON = """
+    const [later, timeout] = [window.setTimeout, AbortSignal.timeout.bind(AbortSignal)];
+    window.setTimeout = (work, after) => later(work, after === 15000 ? 500 : after);
+    AbortSignal.timeout = () => timeout(5000);
+"""
+
+
+def test_a_server_that_does_not_answer_is_said_and_asked_again(speak: Open) -> None:
+    live = speak(script=SOON)
+    live.route(CHUNK, lambda route: None, times=1)
+    live.click("#live-audio")
+    expect(live.locator("#live-note")).to_contain_text("The server takes long")
+    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
+    live.click("#live-audio")
+    expect(live.locator("#live-audio")).to_have_text("Go on speaking")
+    assert captions(live) == reference("en_two_sentences")
+
+
+def test_a_tab_behind_the_slides_is_captioned_all_the_same(speak: Open) -> None:
+    live = speak()
+    live.evaluate(  # browsers let nobody's timers come once a minute; here they never come
+        "() => { const later = setTimeout; window.setTimeout = (work) => later(work, 3600e3); }"
+    )
+    live.click("#live-audio")
+    expect(live.locator("#live-fixed p")).to_have_count(SENTENCES)
 
 
 def test_who_goes_on_at_once_loses_none_of_the_last_words(speak: Open) -> None:

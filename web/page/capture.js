@@ -96,7 +96,13 @@ export class Capture {
       this.node.port.onmessage = ({ data }) => (data ? onSamples(data) : resolve());
     });
     source.connect(this.node);
-    if (this.context.state === "suspended") await this.context.resume();
+    // A telephone call or a computer that slept suspends it, too.
+    this.context.onstatechange = () => this.#resume();
+    await this.#resume();
+  }
+
+  async #resume() {
+    if (!["running", "closed"].includes(this.context.state)) await this.context.resume().catch(() => {});
   }
 
   /** Let the source go. What was heard until now still reaches `onSamples`. */

@@ -2,16 +2,18 @@
 
 import { Capture, close, loudest, openSource, reasonKey } from "./capture.js";
 import { confirm, download, find, root } from "./dom.js";
+import { hold, released } from "./held.js";
 import { canSpeak } from "./player.js";
 import { ask } from "./question.js";
 import { redraw, setUpStage, showCaptions } from "./stage.js";
 import { Talk } from "./talk.js";
 import { clock, langOf, onLanguage, say, told } from "./words.js";
 
-const KEPT = "speech-live"; // in this browser's storage
+const KEPT = "speech-live"; // in this browser's storage; a tab that has talked holds it
 const NOTHING = { settled: "", tentative: "" };
 
 let segments = []; // of all talks since the last Clear
+let gap = false; // whether a part of what was said is missing there
 let talk = null; // the one that goes on, or the last one
 let opening = null; // from the press until a talk goes on; a second press takes it back
 let current = null; // the talk that the server hears; the next one waits for its last words
@@ -56,13 +58,17 @@ export function setUpLive() {
   find("live-link-copy").addEventListener("click", () => copyText(find("live-link").href, "live-link-copy"));
   find("live-overlay-copy").addEventListener("click", () => copyText(`${find("live-link").href}?overlay`, "live-overlay-copy"));
   document.addEventListener("visibilitychange", () => { if (!document.hidden && running()) stayAwake(); });
-  addEventListener("pagehide", keep);
+  addEventListener("pagehide", () => { if (busy()) keep(); });
+  addEventListener("storage", ({ key }) => { if (key === KEPT && !busy()) showKept(); });
   onLanguage(() => { show(); redraw(); });
   takeUp();
   show();
 }
 
-const hears = { captions: hear, note: (words) => { note = words; show(); }, opened };
+const hears = { captions: hear, note: (words) => { note = words; show(); }, opened, lost: () => { gap = true; } };
+
+/** Whether this tab has a talk that goes on, or waits for the last words of one. */
+const busy = () => Boolean(talk && !talk.sent);
 
 async function start() {
   const own = opening = { over: false, stream: null };
@@ -105,17 +111,21 @@ function begin(fresh, capture) {
   fresh.capture = capture;
   talk = fresh;
   talk.began = performance.now();
-  capture.stream.getAudioTracks()[0].addEventListener("ended", () => { if (talk === fresh) stop(); });
+  capture.stream.getAudioTracks()[0].addEventListener("ended", () => {
+    if (talk === fresh && !fresh.ended) breakOff(fresh);
+  });
   timer = setInterval(show, 500);
   stayAwake();
   talk.sending = talk.send();
+  hold(KEPT);
 }
 
 /** The talk has a place on the server, at first or again after a restart of it. */
 function opened(fresh) {
   current = fresh;
   before = segments.length;
-  offset = segments.length ? segments.at(-1).end : 0;
+  fresh.start ??= segments.at(-1)?.end ?? 0;
+  offset = fresh.start + fresh.delivered / fresh.rate;
   find("live-link").href = new URL(`${root()}/watch/${fresh.watch}`, location.href).href;
 }
 
@@ -151,12 +161,21 @@ async function stop() {
   await lastWords(own);
 }
 
+/** The source of a talk has ended by itself. Whoever shared a screen has stopped that by hand. */
+async function breakOff(own) {
+  const [track] = own.capture.stream.getVideoTracks();
+  await stop();
+  if (talk !== own || track) return;
+  note = "live_microphone_lost";
+  show();
+}
+
 /** Hear no more of a talk. */
 async function hush(own) {
   clearInterval(timer);
   wake?.release?.().catch(() => {});
   await own.capture.stop();
-  own.ended = true;
+  own.end();
 }
 
 /** Wait for the last captions of a talk. */
@@ -173,7 +192,7 @@ async function clear() {
   if (!await ask("lose_captions", "live_clear")) return;
   if (opening) takeBack();
   const [last, on] = [talk, running()];
-  [segments, talk, current, before, offset, line, note] = [[], null, null, 0, 0, NOTHING, ""];
+  [segments, gap, talk, current, before, offset, line, note] = [[], false, null, null, 0, 0, NOTHING, ""];
   try { localStorage.removeItem(KEPT); } catch { /* nothing was kept */ }
   showCaptions(segments, line);
   show();
@@ -182,24 +201,35 @@ async function clear() {
 }
 
 function keep() {
-  if (!segments.length && !talk) return;
+  if (!talk) return;
   const rest = current && !current.sent && !current.left ? { talk: current.kept, before, offset } : null;
   try {
-    localStorage.setItem(KEPT, JSON.stringify({ segments, current: rest }));
+    localStorage.setItem(KEPT, JSON.stringify({ segments, gap, current: rest }));
   } catch { /* storage is full or forbidden: the page still has all */ }
 }
 
-/** Go on with what was there before a reload. */
-function takeUp() {
+/** Show what this browser has kept, and return it. */
+function showKept() {
   let kept = null;
   try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { /* nothing is kept */ }
-  if (!kept?.segments) return;
-  segments = kept.segments;
-  showCaptions(segments, line);
-  if (!kept.current?.talk) return;
+  segments = kept?.segments ?? [];
+  gap = Boolean(kept?.gap);
+  showCaptions(segments, NOTHING);
+  show();
+  return kept;
+}
+
+/** Go on with what was there before a reload. A talk of another tab goes on there. */
+async function takeUp() {
+  if (!showKept()?.current?.talk) return;
+  await released(KEPT);
+  if (talk || opening) return;
+  const kept = showKept();
+  if (!kept?.current?.talk) return;
   ({ before, offset } = kept.current);
   talk = current = Talk.resumed(kept.current.talk, hears);
   talk.sending = talk.send();
+  hold(KEPT);
   lastWords(talk);
 }
 
@@ -230,9 +260,9 @@ function show() {
   start.setAttribute("aria-pressed", String(on));
   find("live-state").hidden = !on;
   find("live-time").textContent = on ? clock((performance.now() - talk.began) / 1000) : "";
-  const words = { idle: "", on: "live_info" }[on ? "on" : "idle"];
-  find("live-note").textContent = note ? (typeof note === "string" ? say(note) : told(note)) : words ? say(words) : "";
-  find("live-note").classList.toggle("warning", Boolean(note));
+  const warning = note || (gap && "live_gap");
+  find("live-note").textContent = typeof warning === "object" ? told(warning) : warning ? say(warning) : on ? say("live_info") : "";
+  find("live-note").classList.toggle("warning", Boolean(warning));
   find("live-keep").hidden = !segments.length;
   find("live-audience").hidden = !(talk?.watch && !talk.left && on);
   for (const choice of document.querySelectorAll("[name=live-direction], [name=live-source], #live-transcript")) choice.disabled = on;

@@ -1,14 +1,18 @@
 // The recordings of this page: one is translated, others wait behind it. Each has its card.
 //
 // A run is an event of Gradio: #run begins one with what `request` returns, and `hear` gets its news.
+// What this page works on is kept from the beginning, and held until it is over: other tabs wait for it.
 
 import { onAbout } from "./about.js";
 import { Card, OVER } from "./card.js";
 import { find } from "./dom.js";
+import { hold, released } from "./held.js";
 import { ask } from "./question.js";
 import { forget, forgetAll, keep, keptResults } from "./shelf.js";
 import { upload } from "./upload.js";
 import { onLanguage } from "./words.js";
+
+const STOPPED_WITHIN = 10_000; // milliseconds; then the server is taken to be gone
 
 const cards = new Map();
 const line = []; // cards that wait for this page's own run
@@ -23,7 +27,10 @@ const acts = {
     } else if (active === card) {
       card.stopped = true;
       if (card.sending) card.sending.abort();
-      else find("stop-run").click();
+      else {
+        find("stop-run").click();
+        setTimeout(() => { if (active === card && card.stopped) failed(); }, STOPPED_WITHIN);
+      }
     }
   },
   async again(card, direction) {
@@ -31,6 +38,7 @@ const acts = {
     if (active === card || !cards.has(card.data.id)) return;
     card.data.direction = direction;
     card.clear();
+    take(card);
     begin(card);
   },
   async remove(card) {
@@ -49,6 +57,15 @@ function drop(card) {
 
 const kept = (card) => ({ ...card.data, growing: [] });
 
+const held = (id) => `speech-run-${id}`;
+
+/** From now on this page works on a card. */
+function take(card) {
+  card.hear({ state: "queued" });
+  hold(held(card.data.id), new Promise((resolve) => { card.release = resolve; }));
+  keep(kept(card)); // with its recording, for a page that is left before it is translated
+}
+
 /** Translate recordings, `[{blob, name}]`. The first one ends the run that is under way. */
 export function translate(recordings) {
   const now = Date.now();
@@ -63,6 +80,7 @@ export function translate(recordings) {
   });
   for (const card of [...fresh].reverse()) find("cards").prepend(card.element);
   showShelf();
+  for (const card of fresh) take(card);
   for (const card of fresh.slice(1)) line.push(card);
   if (fresh.length) begin(fresh[0]);
   if (fresh.length) show(fresh[0]);
@@ -77,7 +95,6 @@ function show(card) {
 /** Begin a card's run; the one that is under way ends first. */
 function begin(card) {
   line.unshift(card);
-  card.hear({ state: "queued" });
   if (active) acts.stop(active);
   else next();
 }
@@ -86,7 +103,7 @@ async function next() {
   if (active || !line.length) return;
   const card = active = line.shift();
   card.stopped = false;
-  keep(kept(card)); // with its recording, for a page that is left in mid-run
+  card.run = (card.run ?? 0) + 1;
   try {
     card.hear({ state: "sending", sent: 0 });
     card.sending = upload(card.data, (sent) => card.hear({ sent }));
@@ -106,7 +123,9 @@ function finish(card, news) {
   card.hear({ ...news, growing: [] });
   if (active === card) active = null;
   if (card.element.getBoundingClientRect().top > 0.6 * innerHeight) show(card);
-  if (cards.has(card.data.id)) keep(kept(card));
+  const { release } = card;
+  if (cards.has(card.data.id)) keep(kept(card)).then(release);
+  else release();
   next();
 }
 
@@ -114,14 +133,15 @@ function finish(card, news) {
 function request() {
   const { data } = active;
   const file = { path: data.upload, orig_name: data.name, meta: { _type: "gradio.FileData" } };
-  return [file, data.direction, find("terms").value, find("transcript").checked, data.id];
+  return [file, data.direction, find("terms").value, find("transcript").checked, `${data.id} ${active.run}`];
 }
 
 function hear(value) {
   if (!value) return;
-  const { id, ...news } = JSON.parse(value);
+  const { id: owner, ...news } = JSON.parse(value);
+  const [id, run] = owner.split(" ");
   const card = cards.get(id);
-  if (!card) return;
+  if (Number(run) !== card?.run) return; // the end of a run that the page has given up
   if (card !== active) { // its run is over; whether another direction would fit is told last
     if (!news.other || card.data.edited || !card.over) return;
     card.hear({ other: news.other });
@@ -136,7 +156,7 @@ function hear(value) {
 
 /** Gradio's event failed, and nothing more will be heard of it. */
 function failed() {
-  if (active) finish(active, { state: "refused", message: { key: "broken" } });
+  if (active) finish(active, part(active.data, active.stopped ? "cancelled" : "broken"));
 }
 
 window.speechPage = { request, hear, failed };
@@ -146,13 +166,29 @@ function showShelf() {
   find("cards-empty").hidden = Boolean(cards.size);
 }
 
-/** End a kept result in whose run the page was left: what was finished stays, as after Stop. */
-function breakOff(data) {
-  const { segments, total } = data;
-  Object.assign(data, { state: "refused", message: { key: "interrupted" } });
-  if (!segments.length) return;
+/** The end of a run of which the server says nothing more: what was finished stays, as after Stop. */
+function part({ segments, total }, key) {
+  if (!segments.length) return { state: "refused", message: { key } };
   const rest = { kind: "untranslated", start: segments.at(-1).end, end: total };
-  Object.assign(data, { state: "partial", duration: total, figures: { raw: { remarks: [rest] } } });
+  return { state: "partial", message: { key }, duration: total, figures: { raw: { remarks: [rest] } } };
+}
+
+/** Put back a kept result. */
+function restore(data) {
+  if (cards.has(data.id)) return;
+  if (!OVER.includes(data.state)) Object.assign(data, part(data, "interrupted"));
+  const card = new Card(data, acts);
+  const [older] = [...cards.values()].filter((other) => other.data.made < data.made).sort((a, b) => b.data.made - a.data.made);
+  cards.set(data.id, card);
+  find("cards").insertBefore(card.element, older?.element ?? null);
+  showShelf();
+}
+
+/** Put back a result whose run was going on when this page came, once no other tab has it. */
+async function restoreLater({ id }) {
+  await released(held(id));
+  const data = (await keptResults()).find((result) => result.id === id);
+  if (data) restore(data);
 }
 
 /** Put back what this browser has kept. */
@@ -165,12 +201,6 @@ export async function setUpRuns() {
   const showAll = () => cards.forEach((card) => card.show());
   onLanguage(showAll);
   onAbout(showAll); // a card that was kept may be there before what this Space can do is known
-  for (const data of await keptResults()) {
-    if (cards.has(data.id)) continue;
-    if (!OVER.includes(data.state)) breakOff(data);
-    const card = new Card(data, acts);
-    cards.set(data.id, card);
-    find("cards").append(card.element);
-  }
+  for (const data of await keptResults()) (OVER.includes(data.state) ? restore : restoreLater)(data);
   showShelf();
 }

@@ -14,7 +14,13 @@ function database() {
     request.onupgradeneeded = ({ oldVersion }) => {
       for (const name of STORES.slice(oldVersion)) request.result.createObjectStore(name, { keyPath: "id" });
     };
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      request.result.onversionchange = () => { // a newer page, in another tab, changes the stores
+        request.result.close();
+        opening = null;
+      };
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
   return opening;

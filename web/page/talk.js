@@ -3,18 +3,22 @@
 import { pause, root } from "./dom.js";
 import { Problem } from "./words.js";
 
-const SEND_EVERY = 500; // milliseconds
+const CHUNK = 0.5; // seconds
+const AGAIN = 1000; // milliseconds until what failed is tried again
+const SLOW = 15_000; // milliseconds without an answer until that is said
+const GONE = 120_000; // milliseconds without an answer until the chunk is sent again
 const LONGEST = 2_000_000; // samples in one request
 const TRIES = 3; // for a chunk that is refused, and for the end of a talk while the model fails
 
 /**
  * A talk, which goes on after the `former` one.
- * `hears.captions(answer)`, `hears.note(key or words in both languages)` and `hears.opened(talk)` are called.
+ * `hears.captions(answer)`, `hears.note(key or words in both languages)`, `hears.opened(talk)`, and
+ * `hears.lost()` for what is missing from the captions are called.
  */
 export class Talk {
   constructor(options, former, hears) {
-    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, samples: 0,
-      growing: "", gap: false, leaving: new AbortController() });
+    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, waiting: 0,
+      delivered: 0, growing: "", leaving: new AbortController(), awaken: () => {} });
   }
 
   /** A talk whose page was left, as `kept` says: the server has its last words. */
@@ -35,7 +39,7 @@ export class Talk {
     const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
     const answer = await reply?.json().catch(() => null);
     if (!answer?.id) throw new Problem("live_no_server", {}, answer?.words);
-    this.gap ||= Boolean(this.growing); // another server process knows nothing of the line under way
+    if (this.growing) this.hears.lost(); // another server process knows nothing of the line under way
     Object.assign(this, { id: answer.id, watch: answer.watch, seq: 0, known: 0 });
     if (this.left) this.leave();
     else this.hears.opened(this);
@@ -43,7 +47,21 @@ export class Talk {
 
   push(samples) {
     this.heard.push(samples);
-    this.samples += samples.length;
+    this.waiting += samples.length;
+    if (this.waiting >= CHUNK * this.rate) this.awaken();
+  }
+
+  /** Nothing more will be heard. */
+  end() {
+    this.ended = true;
+    this.awaken();
+  }
+
+  /** Wait for a chunk. By the sound, not by the clock: a tab that nobody looks at has its timers once a minute. */
+  async #enough() {
+    while (!this.left && !this.ended && !(this.waiting >= CHUNK * this.rate)) {
+      await new Promise((resolve) => { this.awaken = resolve; });
+    }
   }
 
   /** Send what is heard, after the last words of the former talk, until this one has ended and all is answered. */
@@ -51,29 +69,33 @@ export class Talk {
     await Promise.allSettled([this.former?.sending]);
     while (!this.id && !this.left) {
       await this.open().catch((problem) => this.hears.note(problem.said));
-      if (!this.id) await pause(2 * SEND_EVERY);
+      if (!this.id) await pause(AGAIN);
     }
     this.former = null;
-    while (!this.left) {
-      if (!this.heard.length && !this.ended) { await pause(SEND_EVERY); continue; }
+    for (await this.#enough(); !this.left; await this.#enough()) {
       const parts = [];
-      for (let length = 0; this.heard.length && length < LONGEST;) {
+      let length = 0;
+      while (this.heard.length && length < LONGEST) {
         parts.push(this.heard.shift());
         length += parts.at(-1).length;
       }
+      this.waiting -= length;
       const last = this.ended && !this.heard.length;
       await this.#deliver(new Blob(parts), last);
+      this.delivered += length;
       if (last) { this.sent = true; return; }
-      await pause(SEND_EVERY);
     }
   }
 
   async #deliver(body, last) {
-    for (let failures = 0; !this.left; await pause(2 * SEND_EVERY)) {
+    for (let failures = 0; !this.left; await pause(AGAIN)) {
       const url = `${root()}/live/${this.id}?seq=${this.seq}&rate=${this.rate}&known=${this.known}` +
         (last ? "&last=1" : "");
-      const reply = await fetch(url, { method: "POST", body, signal: this.leaving.signal }).catch(() => null);
+      const slow = setTimeout(() => this.hears.note("live_slow"), SLOW);
+      const signal = AbortSignal.any([this.leaving.signal, AbortSignal.timeout(GONE)]);
+      const reply = await fetch(url, { method: "POST", body, signal }).catch(() => null);
       const answer = await reply?.json().catch(() => null) ?? {};
+      clearTimeout(slow);
       if (this.left) return;
       const fate = fateOf(reply, answer);
       if (fate === "taken") {
@@ -86,25 +108,26 @@ export class Talk {
       this.hears.note(fate === "forgotten" ? "live_lost" : answer.words ?? "live_lost");
       if (fate === "forgotten") {
         if (last && !body.size) { // nothing is left that a new talk could hear
-          this.gap ||= Boolean(this.growing);
+          if (this.growing) this.hears.lost();
           break;
         }
         await this.open().catch((problem) => this.hears.note(problem.said));
       } else if (fate === "missing") { // a chunk before this one never came, and is here no more
         this.seq = answer.next;
-        this.gap = true;
+        this.hears.lost();
       } else if (fate === "refused" || (last && fate === "failed")) { // after 500 the server has what was said
         if (++failures < TRIES) continue;
-        this.gap = true;
+        this.hears.lost();
         break;
       }
     }
-    this.hears.note(this.gap ? "live_gap" : "");
+    this.hears.note("");
   }
 
   /** Forget the talk, here and on the server, and wait for no answer. */
   leave() {
     this.leaving.abort();
+    this.awaken();
     if (this.id) fetch(`${root()}/live/${this.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 }

@@ -4,6 +4,8 @@ import { pause } from "./dom.js";
 import { dress, langOf, language, chooseLanguage, say } from "./words.js";
 
 const ASK_EVERY = 700; // milliseconds
+const ASK_AFTERWARDS = 5000; // milliseconds, once the talk is over or its speaker has no network
+const TRIES_AFTERWARDS = 720; // an hour
 const OVERLAID = 2; // captions over a picture
 
 const place = document.getElementById("watched");
@@ -14,14 +16,17 @@ async function watch() {
   chooseLanguage(language());
   const address = location.pathname.replace(/\/$/, "");
   const segments = [];
-  for (;;) {
+  for (let over = 0; over < TRIES_AFTERWARDS; await pause(over ? ASK_AFTERWARDS : ASK_EVERY)) {
     const reply = await fetch(`${address}/captions?known=${segments.length}`).catch(() => null);
-    if (reply?.status === 404) break;
-    if (reply?.ok) show(segments, await reply.json());
-    await pause(ASK_EVERY);
+    const answer = reply?.ok ? await reply.json().catch(() => null) : null;
+    if (answer?.segments) {
+      over = 0;
+      show(segments, answer);
+    } else if (reply?.status === 404 && !over++) {
+      if (!overlay) place.append(line(say("watch_over"), "over"));
+      else place.replaceChildren();
+    }
   }
-  if (!overlay) place.append(line(say("watch_over"), "over"));
-  else place.replaceChildren();
 }
 
 function show(segments, answer) {
