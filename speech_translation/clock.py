@@ -24,11 +24,11 @@ _SET_ANEW: Seconds = 10.0
 _LONGEST_GAP: Seconds = 3600.0  # in a file that does not itself say how long it is
 _LATEST_START: Seconds = 600.0
 
-# Their frames follow each other without stamps: FFmpeg counts them, and what cannot be decoded for
-# a single frame, however many bytes it has.
+# Their frames follow each other without stamps. FFmpeg counts them, wrongly where the rate changes,
+# and what cannot be decoded for a single frame, however many bytes it has.
 _COUNTED = {"mp3", "aac", "ac3", "eac3", "amr"}
 # FFmpeg counts bytes there, which is wrong for variable rates.
-_UNSTAMPED = {"avi"}
+_UNSTAMPED = {"avi"} | _COUNTED
 # Their sound may pause. In all others a gap in the stamps is damage.
 _PAUSING = {"mov", "matroska", "flv"}
 # Their headers say how long they are. Of others FFmpeg estimates it, by bytes or the last stamp.
@@ -60,7 +60,8 @@ class Frame(NamedTuple):
     back: bool = False
     """Whether the clock went back there: what was heard already comes again."""
     damaged: bool = False
-    """Whether what lies before it could not be decoded."""
+    """Whether what lies before it could not be decoded, for nobody knows how long if `at` is not
+    later than the end of the one before."""
     jump: Seconds = 0.0
     """By how much the clock jumps before it, further than can be believed."""
 
@@ -92,18 +93,23 @@ def _starts(container: Any) -> list[Seconds]:
     ]
 
 
+def _fragmented(container: Any) -> bool:
+    """Whether it is an MP4 whose head knows nothing of its sound, as of a stream."""
+    return "mov" in container.format.name and not any(x.frames for x in container.streams.audio)
+
+
 def beginning(container: Any) -> Seconds | None:
     """The stamp from which times in a recording count; None if only its frames can tell.
 
     That is where the first of sound and picture begins or, where the format counts from zero and
-    the file is as long as it says, zero.
+    the file is as long as it says, zero. A fragment counts from the beginning of its stream.
     """
     import av
 
     first = min(_starts(container), default=None)
     length = None if container.duration is None else container.duration / av.time_base
     from_zero = bool(set(container.format.name.split(",")) & _FROM_ZERO)
-    if from_zero and first is not None and length is not None:
+    if from_zero and not _fragmented(container) and first is not None and length is not None:
         return 0.0 if 0 <= first <= min(length, _LATEST_START) else first
     return first
 
@@ -136,7 +142,9 @@ class Clock:
             lasts = float(max(track.duration or 0, counted) * (track.time_base or 0))
             if said:
                 lasts = min(lasts, said)
-            if lasts and track.start_time is not None:
+            if lasts and _fragmented(container):
+                self._expected = lasts  # by the stamp of the last sample
+            elif lasts and track.start_time is not None:
                 self._expected = float(track.start_time * track.time_base) + lasts
             elif length is not None:
                 self._whole = length
@@ -163,16 +171,14 @@ class Clock:
             # Whatever lies between two frames is one packet: rubbish, or tags of the next file.
             if any(mark in bytes(packet)[:512] for mark in (b"ID3", b"TAG", b"APETAGEX")):
                 return False
-            seconds = packet.size * self._seconds / self._bytes
-            known = float(packet.duration * packet.time_base) if packet.duration else 0.0
-            self._shift += seconds - known
+            self._shift += packet.size * self._seconds / self._bytes
         elif not self._stamped and packet.duration:
             self._shift += float(packet.duration * packet.time_base)
         return True
 
     def skip(self, size: int) -> None:
         """Take note of bytes that belong to no packet."""
-        if self._seconds and (self._counted or not self._stamped):
+        if self._seconds and not self._stamped:
             self._shift += size * self._seconds / self._bytes
 
     def stamped(self, frame: Decoded, following: Decoded | None) -> Frame:
@@ -202,7 +208,8 @@ class Clock:
                 at, jump = self._end, max(0.0, step)
             elif abs(step) > JITTER:
                 back = step < 0
-                damaged |= step > 0 and not self._pausing and self._first is not None
+                damaged |= not self._pausing and self._first is not None
+            damaged &= at is not None and step > JITTER >= jump  # else nothing is missing
             if self._first is None:
                 self._first = frame.time
         self._end = (self._end if at is None else at) + frame.length
@@ -215,7 +222,7 @@ class Clock:
             expected = self._whole  # of no stream there is more
         if expected is None or self._zero is None or not self._rate:
             return None
-        end = expected - self._zero + (0.0 if self._counted else self._shift)
+        end = expected - self._zero + (self._shift if self._stamped else 0.0)
         if not (JITTER if self.broken else 1.0) <= end - self._end < _LONGEST:
             return None
         return Frame(self._rate, np.empty((0, 1), np.float32), end, damaged=True)

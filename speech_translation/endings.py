@@ -1,7 +1,8 @@
 """Tell by its last bytes whether a recording breaks off, where its format does not say its length.
 
 Whoever writes such a file writes whole frames, pages or packets. One that is not whole at the end,
-or an Ogg stream whose last page is not marked as the last, is what a broken copy leaves.
+rubbish behind it, or an Ogg stream whose last page is not marked as the last, is what a broken copy
+leaves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from speech_translation.parts import OGG_HEADER, Part, id3_length, read_upto
 
 _TAIL = 1 << 17  # bytes: two pages of Ogg, 16 frames of AAC
-_LONGEST_WALK = 64 << 20  # bytes of AMR, over 4 hours
+_RUBBISH = 1 << 10  # bytes behind the last frame that are neither zeros nor a tag
 _HEADER = 14  # bytes in which it stands how long a frame is
 _ID3_HEADER = 10  # bytes of a tag before its content
 _SURE = 3  # frames that follow each other are no chance
@@ -46,6 +47,8 @@ _AMR_WB = dict(
 
 _Length = Callable[[bytes], int]
 """The length of a frame, by its header; 0 where that is none."""
+_AMR_MARK = b"[" + re.escape(bytes(mark for mark in range(256) if mark & 0x87 == 0x04)) + b"]"
+_TAG = re.compile(rb"TAG|APETAGEX|ID3|3DI")
 
 
 def breaks_off(file: BinaryIO, part: Part) -> bool:
@@ -56,16 +59,14 @@ def breaks_off(file: BinaryIO, part: Part) -> bool:
     if head.startswith(b"OggS"):
         return _ogg(tail)
     if head.startswith((b"#!AMR-WB\n", b"#!AMR\n")):
-        begin, sizes = (9, _AMR_WB) if head.startswith(b"#!AMR-WB") else (6, _AMR)
-        if part.end - start > _LONGEST_WALK:
-            return False
-        frames = read_upto(file, start + begin, part.end - start, part.end)
-        return _torn(frames, lambda frame: _amr(frame, sizes), [0])
+        sizes = _AMR_WB if head.startswith(b"#!AMR-WB") else _AMR
+        return _torn(tail, lambda frame: _amr(frame, sizes), _places(tail, _AMR_MARK))
     if head.startswith(_PACK):
         return _torn(tail, _mpeg, _places(tail, re.escape(_PACK)))
     for size in _TS_PACKETS:
         if head[size - 188 :: size][:_SURE] == _TS_SYNC * _SURE:
-            return (part.end - start) % size != 0
+            last = read_upto(file, part.end - 188, 1, part.end)
+            return (part.end - start) % size != 0 or last != _TS_SYNC
     for length, mark in (
         (_adts, rb"\xff[\xf0\xf1\xf8\xf9]"),
         (_ac3, rb"\x0bw"),
@@ -81,17 +82,19 @@ def _places(data: bytes, mark: bytes) -> Iterable[int]:
 
 
 def _torn(data: bytes, length: _Length, places: Iterable[int]) -> bool:
-    """Whether frames that follow each other from one of `places` on go beyond the end."""
+    """Whether the last frames that follow each other from one of `places` on are not the end."""
+    first = end = 0
     for place in places:
         count, at = 0, place
-        while size := length(data[at : at + _HEADER]):
+        while place >= end and (size := length(data[at : at + _HEADER])):
             count += 1
             at += size
         if count >= _SURE:
-            rest = data[at : at + _HEADER]
-            begun = 0 < len(rest) < _HEADER and data[place : place + 2].startswith(rest[:2])
-            return begun or at > len(data)
-    return False
+            first, end = place, at
+    rest = data[end:]
+    begun = len(rest) < _HEADER and data[first : first + 2].startswith(rest[:2])
+    rubbish = len(rest.strip(b"\0")) > _RUBBISH and not _TAG.search(rest)
+    return end > len(data) or (bool(rest) and begun) or rubbish
 
 
 def _ogg(tail: bytes) -> bool:

@@ -107,6 +107,8 @@ class Timeline:
                 self._note(kind, self._now, at)
                 if len(samples):
                     self._silence(at)
+            elif frame.damaged:
+                self._note(RemarkKind.LOST, self._now, self._now)
         self._take(rate, samples)
 
     def _take(self, rate: int, samples: Samples) -> None:
@@ -160,6 +162,25 @@ class Timeline:
         if JITTER < seconds < _LONGEST:
             self._note(RemarkKind.LOST, self._now, self._now + seconds)
 
+    def fill_hole(self) -> None:
+        """The file under way is whole: what its end lacks is missing at its only hole."""
+        holes = [i for i, place in enumerate(self._places) if self._is_hole(place)]
+        kind, end, lacking = self._places[-1] if self._places else (None, 0.0, 0.0)
+        if len(holes) != 1 or kind is not RemarkKind.LOST or not lacking > end >= self._now:
+            return
+        self.settle()
+        _, start, _ = self._places[holes[0]]
+        after = [(kind, at + lacking - end, to + lacking - end) for kind, at, to in self._places]
+        self._places[holes[0] :] = [(kind, start, start + lacking - end), *after[holes[0] + 1 : -1]]
+        at = 4 * round(start * SAMPLE_RATE)
+        self._joined[at:at] = bytes(4 * round((lacking - end) * SAMPLE_RATE))
+        self._now = len(self) / SAMPLE_RATE
+
+    def _is_hole(self, place: tuple[RemarkKind, Seconds, Seconds]) -> bool:
+        """Whether sound is missing there in the file under way, and nobody knows how much."""
+        kind, start, end = place
+        return kind is RemarkKind.LOST and self._base <= start == end
+
     def break_off(self) -> None:
         """The file under way should be longer, and nobody knows by how much."""
         if not any(kind is RemarkKind.LOST and end >= self._now for kind, _, end in self._places):
@@ -184,7 +205,8 @@ class Timeline:
     def remarks(self) -> Iterator[Remark]:
         """Where sound is missing or was left out."""
         for kind, start, end in self._places[:_NAMED]:
-            yield Remark(kind, start, end)
+            hole = kind is RemarkKind.LOST and start == end
+            yield Remark(RemarkKind.HOLE if hole else kind, start, end)
         if (more := len(self._places) - _NAMED) > 0:
             yield Remark(RemarkKind.MORE, number=more)
 

@@ -123,6 +123,8 @@ class RemarkKind(StrEnum):
     """A language was asked for, and the only sound track does not say its own."""
     LOST = "lost"
     """From `start` to `end` sound is missing or could not be decoded."""
+    HOLE = "hole"
+    """So it is at `start`, which is `end`, and nobody knows how much is missing."""
     SILENT = "silent"
     """From `start` to `end` the file holds no sound."""
     REPEATED = "repeated"
@@ -170,6 +172,8 @@ class Remark:
                 return "its only sound track does not say its language, and is translated"
             case RemarkKind.LOST:
                 return f"{times} sound is missing or could not be decoded"
+            case RemarkKind.HOLE:
+                return f"at {self.start:.1f} s sound is missing, and nobody knows how much"
             case RemarkKind.SILENT:
                 return f"{times} it holds no sound"
             case RemarkKind.REPEATED:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import tracemalloc
 from collections.abc import Iterator
 from fractions import Fraction
@@ -95,6 +96,32 @@ def test_the_first_samples_of_a_codec_are_no_delay() -> None:
         shift = int(np.argmax(np.fft.irfft(spectrum)))
         assert min(shift, count - shift) <= 0.07 * RATE, kind  # MPEG-TS has no word for it
         assert remarks == [], kind
+
+
+@pytest.mark.parametrize("late", [2, 30, 700, 90_000])
+def test_fragments_count_from_the_beginning_of_their_stream(late: float) -> None:
+    """As of a live stream that somebody began to record in its course."""
+    options = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
+    data = bytearray(film("mp4", "aac", speech(), lambda t: t, False, options))
+    for box in re.finditer(b"tfdt\1", data):
+        at = slice(box.end() + 3, box.end() + 11)
+        data[at] = (int.from_bytes(data[at], "big") + late * FAST).to_bytes(8, "big")
+    samples, remarks = heard(bytes(data))
+    assert spoken(samples) == [pytest.approx((0.36, 3.05), abs=0.1)]
+    assert remarks == []
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("adts", "aac"), ("mp3", "libmp3lame")])
+@pytest.mark.parametrize("rates", [(24_000, FAST), (FAST, 24_000)])
+def test_sound_without_a_clock_may_change_its_rate(
+    kind: str, codec: str, rates: tuple[int, int]
+) -> None:
+    options = {"write_xing": "0", "id3v2_version": "0"} if kind == "mp3" else {}
+    parts = [encoded(kind, codec, speech(rate), rate, options=options) for rate in rates]
+    samples, remarks = heard(b"".join(parts))
+    expected = spoken(np.concatenate([clip("en_1"), clip("en_1")]))
+    np.testing.assert_allclose(spoken(samples), expected, atol=0.2)
+    assert remarks == []
 
 
 def test_what_an_edit_list_leaves_out_is_left_out() -> None:

@@ -184,13 +184,13 @@ def test_an_end_that_is_missing_is_said(name: str) -> None:
     assert remarks[0].endswith(MISSING)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("OGG VORBIS", "OGG OPUS", "ogg libopus", "ogg flac", "adts aac", "ac3 ac3", "eac3 eac3"),
-        *("amr libopencore_amrnb", "mpegts aac", "film/mpegts aac", "mpeg ac3", "film/vob mp2"),
-    ],
-)
+NO_LENGTH = [
+    *("OGG VORBIS", "OGG OPUS", "ogg libopus", "ogg flac", "adts aac", "ac3 ac3", "eac3 eac3"),
+    *("amr libopencore_amrnb", "mpegts aac", "film/mpegts aac", "mpeg ac3", "film/vob mp2"),
+]
+
+
+@pytest.mark.parametrize("name", NO_LENGTH)
 def test_where_a_file_breaks_off_that_says_no_length_is_said(name: str) -> None:
     data = recording(name, times=3)
     whole, remarks = heard(data)
@@ -201,6 +201,17 @@ def test_where_a_file_breaks_off_that_says_no_length_is_said(name: str) -> None:
         assert remarks == [f"it breaks off at {len(samples) / RATE:.1f} s: its end is missing"]
     link = data[: int(0.6 * len(data)) | 1]
     assert len(heard(link + recording("WAV"))[1]) == 1
+
+
+@pytest.mark.parametrize("name", NO_LENGTH)
+def test_an_end_that_is_overwritten_is_said(name: str) -> None:
+    data = recording(name, times=3)
+    end = int(0.8 * len(data))
+    samples, remarks = heard(data[:end] + random.Random(4).randbytes(len(data) - end))
+    assert len(spoken(samples)) >= 2
+    assert len(remarks) == 1
+    start, *_ = (float(word) for word in remarks[0].split() if word[0].isdigit())
+    assert start == pytest.approx(0.8 * 3 * LENGTH, abs=1.0)  # a page of Ogg has a second
 
 
 @pytest.mark.parametrize("rate", [44_100, 16_000, 8_000])
@@ -279,6 +290,29 @@ def test_damage_is_said_and_the_rest_keeps_its_time(name: str, zero: bool) -> No
     assert first == pytest.approx(spoken(whole)[0], abs=0.1)
     assert last[1] == pytest.approx(spoken(whole)[-1][1], abs=near)
     assert [said[-len(MISSING) :] for said in remarks] == [MISSING]
+
+
+@pytest.mark.parametrize(
+    "name", ["mp3 libmp3lame", "mp2 mp2", "adts aac", "ac3 ac3", "amr libopencore_amrnb"]
+)
+def test_a_hole_in_sound_without_a_clock_is_said(name: str) -> None:
+    data = recording(name, times=3)
+    whole = load_audio(data)
+    cut, hole = int(0.4 * len(data)) | 1, len(data) // 5
+    samples, remarks = heard(data[:cut] + data[cut + hole :])
+    assert len(remarks) == 1
+    start, *_ = (float(word) for word in remarks[0].split() if word[0].isdigit())
+    assert start == pytest.approx(0.4 * len(whole) / RATE, abs=0.3)
+    if name.startswith("mp3"):  # its first frame says how many there are
+        assert remarks[0].endswith(MISSING)
+        assert len(samples) == pytest.approx(len(whole), abs=0.05 * RATE)
+        assert spoken(samples)[-1][1] == pytest.approx(spoken(whole)[-1][1], abs=0.1)
+        torn = data[:cut] + data[cut + hole : -hole | 1]  # at the end is more missing than there
+        samples, remarks = heard(torn)
+        assert len(samples) < len(whole) - 0.35 * len(whole)
+        assert len(remarks) == 2
+    else:
+        assert remarks == [f"at {start} s sound is missing, and nobody knows how much"]
 
 
 @pytest.mark.parametrize("count", [20_000, 100_000])

@@ -70,6 +70,7 @@ def test_times_are_short() -> None:
         ),
         (Remark(RemarkKind.UNTAGGED), "does not say its language", "言語の情報がありません"),
         (Remark(RemarkKind.LOST, 65, 70.5), "From 1:05 to 1:10 sound", "1:05 から 1:10 まで"),
+        (Remark(RemarkKind.HOLE, 65, 65), "At 1:05 sound is", "1:05 の位置で"),
         (Remark(RemarkKind.SILENT, 0, 4), "holds no sound", "音声が入っていません"),
         (Remark(RemarkKind.REPEATED, 0, 4), "the repetition is left out", "省きました"),
         (Remark(RemarkKind.MORE, number=3), "3 more places", "ほかに 3 か所"),
