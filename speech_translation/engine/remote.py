@@ -311,14 +311,15 @@ def _answer(
             return read(reply)
     except httpx.RequestError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise _untrusted(url, str(error)) from error
+            raise _untrusted(url, server.proxy, str(error)) from error
         raise Busy(first_words(error)) from error
     except _UNREADABLE as error:
         raise Busy(f"it is not a vLLM server's: {error!r}"[:200]) from error
 
 
-def _untrusted(url: str, reason: str) -> EngineError:
+def _untrusted(url: str, proxy: str, reason: str) -> EngineError:
     """What to do about a certificate, by OpenSSL's words."""
+    whose = f"{url} or of the proxy {proxy}" if proxy.lower().startswith("https:") else url
     if "expired" in reason or "not yet valid" in reason:
         wrong, remedy = "is out of date", "have it renewed, or set the clock of this machine"
     elif "mismatch" in reason:
@@ -326,7 +327,7 @@ def _untrusted(url: str, reason: str) -> EngineError:
     else:
         wrong = "is signed by nobody who is known here"
         remedy = "name the file of its authority in SSL_CERT_FILE"
-    return EngineError(f"The certificate of {url} {wrong} ({reason}): {remedy}.")
+    return EngineError(f"The certificate of {whose} {wrong} ({reason}): {remedy}.")
 
 
 def _await(lines: Mapping[Future[Any], Line]) -> None:

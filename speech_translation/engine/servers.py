@@ -66,8 +66,9 @@ def server_at(url: str, headers: dict[str, str], kept: int = 0) -> Server:
     proxy, named_by = _proxy(address)
     shown = f"{without_password(proxy)} of {named_by}" if proxy else ""
     certificates: ssl.SSLContext | None = None  # an unreadable file breaks no http
+    proxy_over_tls = proxy.lower().startswith("https:")
     try:
-        if address.scheme == "https" or proxy.startswith("https:"):
+        if address.scheme == "https" or proxy_over_tls:
             certificates = httpx.create_ssl_context()
     except OSError as error:
         variable = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
@@ -81,7 +82,9 @@ def server_at(url: str, headers: dict[str, str], kept: int = 0) -> Server:
             auth=password,
             limits=httpx.Limits(max_keepalive_connections=kept),
             verify=certificates or False,
-            proxy=httpx.Proxy(proxy, ssl_context=certificates) if proxy else None,
+            proxy=httpx.Proxy(proxy, ssl_context=certificates if proxy_over_tls else None)
+            if proxy
+            else None,
             trust_env=False,
         )
     except (ImportError, ValueError, httpx.InvalidURL) as error:

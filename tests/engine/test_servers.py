@@ -16,7 +16,7 @@ from vllm_stand_in import SOON, Server, clips, hanging, refusal
 from speech_translation import cli
 from speech_translation.engine import Request, load_engine, servers
 from speech_translation.engine.remote import KEY_VARIABLE, RemoteEngine
-from speech_translation.errors import EngineError
+from speech_translation.errors import EngineError, ServerUnreachable
 from speech_translation.types import Direction
 
 AUTO, JA_EN = Direction.AUTO, Direction.JA_EN
@@ -159,6 +159,25 @@ def test_an_error_of_a_proxy_names_it_and_its_variable(
     assert words.format(variable) in str(caught.value)
     assert "http://vllm.example.org/v1" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_over_tls_may_have_a_proxy_without(no_proxy: pytest.MonkeyPatch) -> None:
+    no_proxy.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(
+        ServerUnreachable, match=r"through the proxy http://127\.0\.0\.1:9 of HTTPS_"
+    ):
+        RemoteEngine(["https://vllm.example.org/v1"])
+
+
+def test_a_proxy_may_have_a_certificate_of_ones_own(
+    secured: Callable[..., tuple[Server, str, Path]], no_proxy: pytest.MonkeyPatch
+) -> None:
+    _, url, certificate = secured("IP:127.0.0.1")
+    no_proxy.setenv("HTTP_PROXY", proxy := url.removesuffix("/v1"))
+    with pytest.raises(EngineError, match=f"or of the proxy {proxy} of HTTP_PROXY is signed by"):
+        RemoteEngine(["http://vllm.example.org/v1"])
+    no_proxy.setenv("SSL_CERT_FILE", str(certificate))
+    assert RemoteEngine(["http://vllm.example.org/v1"]).model == "phrasebook"
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
