@@ -48,6 +48,7 @@ _PATHS = re.compile(
 
 _HOSTS = ("host", "x-forwarded-host", "x-forwarded-proto")  # Gradio writes them into its pages
 _HOST = re.compile(r"[\w.:,\[\] -]*", re.ASCII)
+_RANGE = re.compile(rb"\s*bytes=\s*(\d|-\d)", re.IGNORECASE)
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -70,12 +71,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(self._root)
-        too_large = say(
-            interface_language(headers.get("accept-language")),
-            "too_large",
-            megabytes=self._max_megabytes,
-        )
-        body = _Body(receive, headers, self._limit(path), too_large)
+        body = _Body(receive, headers, self._limit(path))
         answer = _Answer(send)
         try:
             _admit(scope, path, headers)
@@ -87,7 +83,9 @@ class Guard:
             if body.refused is None:
                 raise
         if body.refused is not None:
-            await answer.refuse(body.refused, as_openai=path.startswith(_OPENAI))
+            language = interface_language(headers.get("accept-language"))
+            words = say(language, body.refused.key, megabytes=self._max_megabytes)
+            await answer.refuse(body.refused.status, words, as_openai=path.startswith(_OPENAI))
 
     def _limit(self, path: str) -> int:
         if path.rstrip("/") == _UPLOAD or path.startswith(_OPENAI):
@@ -98,38 +96,39 @@ class Guard:
 
 
 class _Refusal(Exception):
-    """A request that does not pass: the status and the sentence of the answer."""
+    """A request that does not pass: the status of the answer, and which text says so."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, status: int, key: str) -> None:
+        super().__init__(key)
         self.status = status
-        self.reason = reason
+        self.key = key
 
 
 def _admit(scope: Scope, path: str, headers: Headers) -> None:
     if not _PATHS.fullmatch(path):
-        raise _Refusal(404, "Not found.")
+        raise _Refusal(404, "not_found")
     for name in _HOSTS:
         if not all(_HOST.fullmatch(value) for value in headers.getlist(name)):
-            raise _Refusal(400, "The request does not say where it was sent to.")
+            raise _Refusal(400, "no_host")
     # Browsers alone send Sec-Fetch-Site, and no page can forge it.
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     signed_in = "cookie" in headers or "authorization" in headers
     if elsewhere and signed_in and scope["method"] not in _READING:
-        raise _Refusal(403, "Another site's page cannot act for you here.")
+        raise _Refusal(403, "other_site")
 
 
 def _mended(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """`headers` without the two that Gradio mishandles.
+    """`headers` without what Gradio and Starlette mishandle.
 
     Gradio believes X-Gradio-Server, which its own Node server sends, of everybody. Its answer to
     the range `bytes=0-99` repeats the request's headers, and never ends when the range goes beyond
     the file. Gradio leaves a range that is spelled `Bytes` to Starlette, and it means the same.
+    Starlette refuses a range that is none, or in other units, which RFC 9110 (14.2) lets it ignore.
     """
     return [
-        (name, re.sub(rb"^\s*bytes", b"Bytes", value) if name == b"range" else value)
+        (name, value.strip().capitalize() if name == b"range" else value)
         for name, value in headers
-        if name != b"x-gradio-server"
+        if name != b"x-gradio-server" and (name != b"range" or _RANGE.match(value))
     ]
 
 
@@ -144,11 +143,10 @@ def openai_error(status: int, message: str, field: str | None = None) -> JSONRes
 class _Body:
     """The body of a request, refused when it is over `limit` bytes or too slow."""
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int, too_large: str) -> None:
+    def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
         self.refused: _Refusal | None = None
         self._receive = receive
         self._limit = limit
-        self._too_large = too_large
         self._complete = "content-length" not in headers and "transfer-encoding" not in headers
         self._announced = int(headers.get("content-length", 0))  # the server has checked it
         self._size = 0
@@ -166,18 +164,18 @@ class _Body:
         if self._complete:
             return await self._receive()
         if self._announced > self._limit:
-            raise _Refusal(413, self._too_large)
+            raise _Refusal(413, "too_large")
         began = time.monotonic()
         lag = PATIENCE + self._size / PACE - self._waited
         try:
             async with asyncio.timeout(max(0.0, min(PATIENCE, lag))):
                 message = await self._receive()
         except TimeoutError:
-            raise _Refusal(408, "The request arrives too slowly.") from None
+            raise _Refusal(408, "too_slow") from None
         self._waited += time.monotonic() - began
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
-            raise _Refusal(413, self._too_large)
+            raise _Refusal(413, "too_large")
         self._complete = not message.get("more_body", False)
         return message
 
@@ -206,14 +204,14 @@ class _Answer:
 
         return send
 
-    async def refuse(self, refused: _Refusal, *, as_openai: bool) -> None:
-        """Answer with the refusal, unless an answer has begun."""
+    async def refuse(self, status: int, words: str, *, as_openai: bool) -> None:
+        """Answer with a refusal, unless an answer has begun."""
         if self._begun:
             return
-        response: Response = PlainTextResponse(refused.reason, refused.status)
+        response: Response = PlainTextResponse(words, status)
         if as_openai:
-            response = openai_error(refused.status, refused.reason)
-        if refused.status == 408:
+            response = openai_error(status, words)
+        if status == 408:
             response.headers["Connection"] = "close"
         for message in (
             {

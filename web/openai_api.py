@@ -169,7 +169,9 @@ async def _form(request: Request) -> FormData:
     try:
         return await request.form(max_files=1, max_fields=20, max_part_size=FIELD_BYTES)
     except HTTPException as error:
-        raise Refused(400, f"The form cannot be read: {error.detail}") from error
+        unnamed = "Part exceeded" in error.detail  # it is taken for a text then
+        hint = " The part with the recording needs a filename." if unnamed else ""
+        raise Refused(400, f"The form cannot be read: {error.detail}{hint}") from error
     except (LookupError, ValueError) as error:  # of its character set
         raise Refused(400, f"The form cannot be read: {error}") from error
 

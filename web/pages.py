@@ -102,7 +102,10 @@ def readable() -> bool:
 async def _example(request: Request) -> Response:
     name = request.path_params["name"]
     path = next((example.path for example in examples() if example.name == name), None)
-    return FileResponse(path) if path else PlainTextResponse("Not found.", 404)
+    if path is None:
+        language = interface_language(request.headers.get("accept-language"))
+        return PlainTextResponse(say(language, "not_found"), 404)
+    return FileResponse(path)
 
 
 async def _captions(request: Request) -> Response:

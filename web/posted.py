@@ -75,7 +75,7 @@ def _remark(data: dict[str, Any]) -> Remark:
         _seconds(data.get("end", 0)),
         int(data.get("number", 0)),
         int(data.get("of", 0)),
-        tuple(str(language)[:LONGEST_TEXT] for language in data.get("languages", ())),
+        tuple(_whole(str(language))[:LONGEST_TEXT] for language in data.get("languages", ())),
     )
 
 
@@ -93,15 +93,20 @@ def _segment(data: dict[str, Any]) -> Segment:
     return Segment(
         start,
         end,
-        text,
+        _whole(text),
         Direction(data["direction"]),
         frozenset(Flag(flag) for flag in data.get("flags", ())),
         int(data.get("tokens") or 0),
         math.nan if logprob is None else float(logprob),
         regions,
-        source,
+        _whole(source),
         frozenset(Flag(flag) for flag in data.get("source_flags", ())),
     )
+
+
+def _whole(text: str) -> str:
+    """A text without halves of characters, which JSON can name and no file can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _seconds(value: float) -> float:

@@ -146,6 +146,9 @@ class TestWithOpenAIsClient:
             client.audio.translations.create(model="a", file=("big.wav", bytes(201 << 20)))
         assert large.value.status_code == 413
         assert large.value.type == "invalid_request_error"
+        unnamed = {"file": (None, clip("ja_1").read_bytes())}
+        reply = httpx.post(f"{space}v1/audio/translations", files=unnamed)
+        assert "recording needs a filename" in reply.json()["error"]["message"]
         reply = httpx.post(f"{space}v1/audio/translations", data={"model": "a"})
         assert reply.status_code == 400
         assert reply.json()["error"]["param"] == "file"

@@ -117,6 +117,28 @@ def test_json_without_end_is_cut_off(space: Space, path: str) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("format", ["txt", "json", "tsv"])
+def test_half_of_a_character_in_a_result_is_a_question_mark(space: Space, format: str) -> None:
+    """JSON can name it, and a page sends it of a text that was cut there."""
+    texts = {"text": "\ud83d訳", "source_text": "\ude00"}
+    segment = {"start": 0, "end": 1, "direction": "en2ja", **texts}
+    said = {"kind": "untagged", "languages": ["\ud800"]}
+    result = {"segments": [segment], "duration": 1, "remarks": [said]}
+    answer = httpx.post(
+        f"{space.url}/captions/{format}?show=both", content=json.dumps(result), timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+    assert "?訳" in answer.text
+
+
+def test_a_number_of_any_length_is_no_error_of_ours(space: Space) -> None:
+    talk = httpx.post(space.url + "/live").json()
+    for known in ("9" * 5000, "\u00b2", "-1"):
+        answer = httpx.get(f"{space.url}/watch/{talk['watch']}/captions", params={"known": known})
+        assert answer.json()["from"] == 0
+    httpx.delete(f"{space.url}/live/{talk['id']}")
+
+
 def test_a_live_chunk_without_end_is_cut_off(space: Space) -> None:
     talk = httpx.post(space.url + "/live").json()["id"]
     url = f"{space.url}/live/{talk}"
@@ -191,6 +213,12 @@ def test_a_range_beyond_a_file_ends(space: Space) -> None:
         )
         assert (answer.status_code, len(answer.content)) == (status, length), wanted
         assert not {"cookie", "x-mine", "set-cookie"} & set(answer.headers)
+
+
+@pytest.mark.parametrize("wanted", ["items=0-5", "bytes", "bytes=", "bytes=abc", "bytes 0-1"])
+def test_a_range_that_is_none_is_ignored(space: Space, wanted: str) -> None:
+    answer = httpx.get(space.url + "/examples/en_1.flac", headers={"Range": wanted})
+    assert (answer.status_code, answer.content) == (200, SPOKEN)
 
 
 @pytest.mark.parametrize("container", ["matroska", "mov", "mpegts", "avi"])
@@ -278,6 +306,32 @@ def test_no_other_site_reads_with_a_visitors_sign_in(
     assert answer.getheader("Access-Control-Allow-Credentials") is None
     if host != "someone-space.hf.space":  # on a visitor's own machine, no other site reads at all
         assert answer.getheader("Access-Control-Allow-Origin") is None
+
+
+LARGER = {"Content_Length": str(1 << 40), "Content_Type": "multipart/form-data; boundary=b"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/an-old-link", {}, 404),
+        ("GET", "/examples/none.flac", {}, 404),
+        ("GET", "/", {"Host": "a/b"}, 400),
+        ("POST", "/live", {"Sec_Fetch_Site": "cross-site", "Cookie": "a=1"}, 403),
+        ("POST", "/captions/srt", LARGER, 413),
+        ("POST", "/v1/audio/translations", LARGER, 413),
+    ],
+)
+def test_a_refusal_is_in_the_readers_language(
+    space: Space, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answers = {}
+    for language in ("en", "ja"):
+        answer, text = space.raw(method, path, None, Accept_Language=language, **headers)
+        assert answer.status == status
+        answers[language] = json.loads(text)["error"]["message"] if text[0] == "{" else text
+    assert answers["en"].isascii()
+    assert answers["ja"].endswith("。")
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

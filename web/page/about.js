@@ -1,6 +1,6 @@
 // What this Space says of itself: its model, its limits, its examples.
 
-import { find, make, pause, root } from "./dom.js";
+import { find, make, parsed, pause, root } from "./dom.js";
 import { dress, onLanguage, say } from "./words.js";
 
 let known = {};
@@ -15,9 +15,10 @@ export const onAbout = (listener) => listeners.push(listener);
 /** Ask until the model is there, and show what there is to know. */
 export async function setUpAbout(ready) {
   onLanguage(ask);
-  for (let first = true; ; first = false) {
+  for (let told = false; ;) {
     await ask();
-    if (first) ready(known);
+    if (known.model && !told) ready(known);
+    told = Boolean(known.model);
     if (known.model === "ready" || known.model === "failed") return;
     await pause(1000);
   }
@@ -25,13 +26,13 @@ export async function setUpAbout(ready) {
 
 async function ask() {
   const reply = await fetch(`${root()}/about`).catch(() => null);
-  if (reply?.ok) {
-    const text = await reply.text();
-    known = JSON.parse(text);
-    show(); // in another language, too
-    if (text !== heard) for (const listener of listeners) listener();
-    heard = text;
-  }
+  const text = reply?.ok ? await reply.text().catch(() => "") : "";
+  const told = parsed(text);
+  if (!told?.model) return;
+  known = told;
+  show(); // in another language, too
+  if (text !== heard) for (const listener of listeners) listener();
+  heard = text;
 }
 
 function show() {

@@ -23,6 +23,15 @@ export function button(key, onclick, className = "plain") {
 /** The path below which a proxy serves the page. */
 export const root = () => (window.gradio_config?.root ?? "").replace(/\/$/, "");
 
+/** What JSON says, or null: a proxy or the login page of a network answers in the server's place. */
+export function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** Give the visitor a file. */
 export function download(name, content, type = "text/plain;charset=utf-8") {
   const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));

@@ -5,6 +5,7 @@ import { confirm, download, find, root } from "./dom.js";
 import { hold, released } from "./held.js";
 import { canSpeak } from "./player.js";
 import { ask } from "./question.js";
+import { asText } from "./save.js";
 import { redraw, setUpStage, showCaptions } from "./stage.js";
 import { Talk } from "./talk.js";
 import { clock, langOf, onLanguage, say, told } from "./words.js";
@@ -245,11 +246,8 @@ async function copyText(text, id) {
 }
 
 async function saveAs(format) {
-  const body = JSON.stringify({ segments, duration: segments.at(-1).end, direction: "auto" });
-  const show = segments.some((segment) => segment.source_text) ? "both" : "translation";
-  const reply = await fetch(`${root()}/captions/${format}?show=${show}`, { method: "POST", body }).catch(() => null);
-  if (reply?.ok) download(`captions.${format}`, await reply.text());
-  else { note = "no_file"; show(); }
+  const data = { segments, duration: segments.at(-1).end, direction: "auto" };
+  await asText(data, format).then((text) => download(`captions.${format}`, text), (problem) => hears.note(problem.said));
 }
 
 function show() {

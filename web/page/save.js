@@ -30,7 +30,11 @@ export async function saveFilm(data) {
   }
 }
 
-const ask = (path, content) => fetch(`${root()}/${path}`, { method: "POST", body: JSON.stringify(content) }).catch(() => null);
+/** The server's answer; null when there is none, or the login page of a network in its place. */
+async function ask(path, content) {
+  const reply = await fetch(`${root()}/${path}`, { method: "POST", body: JSON.stringify(content) }).catch(() => null);
+  return reply?.headers.get("content-type")?.startsWith("text/html") ? null : reply;
+}
 
 const body = ({ figures, duration, direction, segments }) => ({ ...figures?.raw, duration, direction, segments });
 

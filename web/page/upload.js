@@ -1,7 +1,7 @@
 // A recording on its way to the server.
 
 import { about } from "./about.js";
-import { root } from "./dom.js";
+import { parsed, root } from "./dom.js";
 import { Problem } from "./words.js";
 
 /** Upload a recording as Gradio's clients do. Returns a request: `done` gives its path on the server
@@ -17,7 +17,8 @@ export function upload({ name, blob }, onSent = () => {}) {
     request.open("POST", `${root()}/gradio_api/upload`);
     request.upload.onprogress = ({ loaded, total }) => onSent(Math.floor(100 * loaded / total));
     request.onload = () => {
-      if (request.status === 200) resolve(JSON.parse(request.responseText)[0]);
+      const path = request.status === 200 && parsed(request.responseText)?.[0];
+      if (path) resolve(path);
       else if (request.status === 413) tooLarge();
       else reject(new Problem("upload_failed"));
     };
