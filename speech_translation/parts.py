@@ -13,6 +13,8 @@ import re
 from types import SimpleNamespace
 from typing import BinaryIO, NamedTuple
 
+from speech_translation.transport import sound_moves
+
 MOST_PARTS = 1000
 """How many recordings of a file are decoded; each is opened by itself."""
 
@@ -59,7 +61,8 @@ _PAGE_OR_BEGINNING = re.compile(rb"OggS\x00|" + _BEGINNING.pattern, re.DOTALL)
 _LONGEST_BEGINNING = 64  # bytes
 # MP3, AAC, AC-3 and MPEG have no more than this; it counts where something else has just ended.
 _SYNC = re.compile(
-    rb"\xff[\xe2\xe3\xf1-\xf5\xf9-\xfd]|\x0bw|\x00\x00\x01\xba|\x47.{187}\x47", re.DOTALL
+    rb"\xff[\xe2\xe3\xf1-\xf5\xf9-\xfd]|\x0bw|\x00\x00\x01\xba|\x47.{187}\x47|.{4}\x47.{191}\x47",
+    re.DOTALL,
 )
 
 
@@ -168,7 +171,9 @@ def _end(file: BinaryIO, start: int, size: int) -> int:
         end = _matroska(file, start, size)
     elif head[:16] in _ASF:
         end = _asf(file, start, size)
-    return _search(file, start + 4, size) if end is None or end <= start else end
+    if end is not None and end > start:
+        return end
+    return sound_moves(file, start, _search(file, start + 4, size))
 
 
 def _after(start: int, length: bytes, order: str) -> int | None:

@@ -28,6 +28,7 @@ STOREYS = [
     {"types", "errors", "languages", "text", "growing_text", "files", "process", "bounds"},
     {
         *("audio", "timeline", "decoding", "clock", "skipped", "parts", "endings", "tracks"),
+        "transport",
         *("levels", "microphone", "detector", "segments", "speech_stream"),
         *("atoms", "layout", "bilingual", "readings", "words"),
     },

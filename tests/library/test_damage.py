@@ -101,6 +101,31 @@ def test_joined_files_may_be_of_any_kinds(names: tuple[str, ...]) -> None:
     assert remarks == []
 
 
+@pytest.mark.parametrize(
+    ("codecs", "options"),
+    [
+        (("aac", "aac"), {"mpegts_start_pid": "0x200"}),
+        (("aac", "ac3"), {"mpegts_start_pid": "0x200", "mpegts_pmt_start_pid": "0x1010"}),
+        (("aac", "mp2"), {}),
+        (("aac", "libopus"), {"mpegts_start_pid": "0x200"}),
+        (("ac3", "eac3"), {"mpegts_m2ts_mode": "1"}),
+    ],
+)
+def test_sound_that_moves_to_other_streams_is_heard(
+    codecs: tuple[str, str], options: dict[str, str]
+) -> None:
+    """As at the splices of a broadcast, between programmes and around advertisements."""
+    disc = {name: value for name, value in options.items() if "m2ts" in name}
+    data = b"".join(
+        film("mpegts", codecs[i % 2], speech(), lambda t, i=i: i * LENGTH + t, False, said)
+        for i, said in enumerate((disc, options, disc))
+    )
+    samples, remarks = heard(data)
+    assert len(samples) == pytest.approx(3 * len(clip("en_1")), abs=0.2 * RATE)
+    assert [start for start, _ in spoken(samples)] == pytest.approx([0.4, 3.8, 7.1], abs=0.2)
+    assert remarks == []
+
+
 @pytest.mark.parametrize("name", ["mp3 libmp3lame", "FLAC"])
 @pytest.mark.parametrize("brand", [b"avif", b"heic", b"isom"])
 def test_a_picture_in_front_of_the_sound_is_no_recording(name: str, brand: bytes) -> None:
