@@ -1,8 +1,9 @@
 """The journal of an output folder: what its results are of, and which recordings are done.
 
 It has a line of JSON for the settings of its runs, and one for each recording that was finished. A
-line is written once the result is on the disk under its name, so a run that is killed in between
-translates that recording again, into the same file. While the journal is open, a temporary database
+line is written once the result is on the disk under its name. One before says under which, so a run
+that is killed in between translates that recording again, into the same file, and no file that was
+there before is taken for a result. While the journal is open, a temporary database
 on the disk holds what it says: the memory needed does not depend on the number of recordings.
 """
 
@@ -12,9 +13,11 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 import sqlite3
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -37,6 +40,12 @@ else:
 JOURNAL = "journal.jsonl"
 STANDARD_INPUT = "-"
 """Standard input in place of a recording's path."""
+BEGUN = "not finished"
+"""The error of a recording that was begun, until its next line."""
+
+_LONGEST_NAME = 255  # bytes; most systems allow as many, some count characters
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,9 @@ class Entry:
 
     `output` is relative to the journal's folder. `size` (bytes) and `mtime_ns` are those of the
     recording before it was read; None when it is missing, and for standard input. `seconds` of
-    audio were translated. `error` is None for a recording that is done; source and output are empty
-    when it is about no recording, but about a folder or a list. `flags` are those of the
+    audio were translated. `error` is None for a recording that is done, and `BEGUN` for one that
+    was not finished; source and output are empty when it is about no recording, but about a folder
+    or a list. `flags` are those of the
     translation: what is to be distrusted in it, or no_speech.
     """
 
@@ -127,9 +137,11 @@ class Journal:
             # A database without a name is on the disk and goes away with its connection.
             self._database = sqlite3.connect("", isolation_level=None)
             self._ask(
-                "CREATE TABLE files (source BLOB, suffix TEXT, output BLOB UNIQUE, size INTEGER, "
-                "mtime_ns INTEGER, error TEXT, claimed INTEGER, PRIMARY KEY (source, suffix))"
+                "CREATE TABLE files (source BLOB, suffix TEXT, output BLOB UNIQUE, place BLOB, "
+                "size INTEGER, mtime_ns INTEGER, error TEXT, claimed INTEGER, "
+                "PRIMARY KEY (source, suffix))"
             )
+            self._ask("CREATE INDEX places ON files (place)")
             self._ask("BEGIN")
             self._before = self._load()
         except BlockingIOError:
@@ -168,7 +180,7 @@ class Journal:
         """The entry to complete for a recording; None if that was done before.
 
         A recording keeps the output that the journal names. A new one gets the output it asks for,
-        numbered if that is another's. Standard input is never done.
+        numbered if that is another's or was there before. Standard input is never done.
         """
         size = mtime_ns = None
         if recording.source != STANDARD_INPUT:
@@ -180,6 +192,8 @@ class Journal:
         known = self._known(recording)
         output = Path(os.fsdecode(known[0])) if known else self._free(recording.output)
         entry = Entry(recording.source, str(output), size, mtime_ns)
+        if not known and not entry.missing:
+            self._write([dataclasses.replace(entry, error=BEGUN)])
         self._remember(entry, claimed=True)
         # One that has gone since it was done is done: its folder may just not be mounted.
         same = known is not None and (entry.missing or known[1:3] == (size, mtime_ns))
@@ -202,6 +216,13 @@ class Journal:
         if not stated and any(entry.error is None for entry in entries):
             lines.insert(0, self.settings)
             self._before_now.add(self.settings)
+        self._write(lines)
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write(self, lines: Sequence[Entry | RunSettings]) -> None:
         try:
             for line in lines:
                 said: dict[str, Any] = dataclasses.asdict(line)
@@ -210,7 +231,6 @@ class Journal:
                 data = json.dumps(said).encode() + b"\n"
                 if self._file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -220,7 +240,7 @@ class Journal:
             lines.seek(self._before)
             for line in lines:
                 entry = _parsed(line, self.folder)
-                if isinstance(entry, Entry) and entry.error is not None:
+                if isinstance(entry, Entry) and entry.error not in (None, BEGUN):
                     yield entry
 
     def _load(self) -> int:
@@ -269,19 +289,29 @@ class Journal:
         suffix = (
             f"{CAPTIONED if self.settings.format in VIDEO_FORMATS else ''}.{self.settings.format}"
         )
+        there = None
         for number in count(1):
-            name = f"{wanted.name}{'' if number == 1 else f'-{number}'}{suffix}"
-            output = wanted.parent / name
-            if self._ask("SELECT 1 FROM files WHERE output = ?", os.fsencode(output)) is None:
-                break
+            tail = f"{'' if number == 1 else f'-{number}'}{suffix}"
+            stem = wanted.name
+            while len(os.fsencode(stem + tail)) > _LONGEST_NAME:
+                stem = stem[:-1]
+            output = wanted.with_name(stem + tail)
+            if self._ask("SELECT 1 FROM files WHERE place = ?", _place(output)) is None:
+                if not os.path.lexists(self.folder / output):
+                    break
+                there = there or output
+        if there is not None:
+            names = one_line(str(there)), one_line(str(output))
+            _log.warning("%s was there before, so the result is %s", *names)
         return output
 
     def _remember(self, entry: Entry, *, claimed: bool) -> None:
         self._ask(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             os.fsencode(entry.source),
             Path(entry.output).suffix,
             os.fsencode(entry.output),
+            _place(entry.output),
             entry.size,
             entry.mtime_ns,
             entry.error,
@@ -299,6 +329,14 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> SpeechTranslationError:
         return SpeechTranslationError(unwritable(self._path, error))
+
+
+def _place(output: str | Path) -> bytes:
+    """What two names have in common that are one file somewhere.
+
+    macOS and Windows take A for a, and macOS takes both ways to write が for one.
+    """
+    return os.fsencode(unicodedata.normalize("NFC", str(output).casefold()))
 
 
 def outputs(folder: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from speech_translation.audio import load_audio
 from speech_translation.bulk import Tally, find_sources, translate_files
 from speech_translation.captions import Format
 from speech_translation.engine.base import Cancelled
-from speech_translation.journal import JOURNAL, Entry, Journal, Recording, RunSettings
+from speech_translation.journal import BEGUN, JOURNAL, Entry, Journal, Recording, RunSettings
 from speech_translation.types import Direction, Segment, Translation
 
 SETTINGS = RunSettings("phrasebook", precision="auto", attention="windows")
@@ -58,9 +58,10 @@ def touch(*paths: Path) -> None:
 
 
 def entries(out: Path) -> list[Entry]:
-    """The journal's lines about recordings."""
+    """The journal's lines about recordings that were finished, or failed."""
     lines = map(json.loads, (out / JOURNAL).read_bytes().splitlines())
-    return [Entry(**line) for line in lines if "settings" not in line]
+    found = [Entry(**line) for line in lines if "settings" not in line]
+    return [entry for entry in found if entry.error != BEGUN]
 
 
 def results(out: Path, pattern: str = "*") -> dict[Path, str]:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import scripts
 from runs import SETTINGS, Translator, entries, in_format, results, run, times_done, touch
 
 from speech_translation.errors import SpeechTranslationError
-from speech_translation.journal import JOURNAL, STANDARD_INPUT, Entry, Journal, Recording
+from speech_translation.journal import BEGUN, JOURNAL, STANDARD_INPUT, Entry, Journal, Recording
 from speech_translation.types import Direction
 
 
@@ -77,8 +78,9 @@ def test_a_torn_last_line_is_dropped(translator: Translator, tmp_path: Path) -> 
     recordings, out = [tmp_path / "in" / name for name in ("a.wav", "b.wav")], tmp_path / "out"
     touch(*recordings)
     run(out, tmp_path / "in", jobs=1, translator=translator)
-    whole = (out / JOURNAL).read_bytes()
-    settings, first, _ = whole.splitlines(keepends=True)
+    lines = (out / JOURNAL).read_bytes().splitlines(keepends=True)
+    settings, first, last = (line for line in lines if BEGUN.encode() not in line)
+    whole = settings + first + last
     begin = len(settings) + len(first)
     for size in [*range(0, len(whole), 7), len(settings), begin, len(whole)]:
         (out / JOURNAL).write_bytes(whole[:size])
@@ -146,6 +148,55 @@ def test_no_namesake_overwrites_another(translator: Translator, tmp_path: Path, 
         Path("x.txt"): "x.mp3\n",
         Path("x-3.txt"): "x.wav\n",
     }
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_names_that_are_one_on_another_system_are_two_files_everywhere(
+    translator: Translator, tmp_path: Path
+) -> None:
+    """A folder of results may be on such a disk, or be copied to one."""
+    names = ["Talk.wav", "talk.WAV", "\u304c.wav", "\u304b\u3099.wav", "STRASSE.wav", "straße.wav"]
+    touch(*(tmp_path / "in" / name for name in names))
+    run(tmp_path / "out", tmp_path / "in", translator=translator)
+    found = [str(path) for path in results(tmp_path / "out")]
+    alike = {unicodedata.normalize("NFD", name).casefold() for name in found}
+    assert len(alike) == len(found) == len(names)
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_file_that_was_there_before_is_no_result(
+    translator: Translator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The list itself, somebody's notes, a folder: whoever names `.` as the folder has them."""
+    recordings = [tmp_path / name for name in ("talk.wav", "list.wav", "x.wav", "later.wav")]
+    touch(*recordings[:3])
+    mine = {tmp_path / "talk.txt": "my notes\n", tmp_path / "list.txt": "talk.wav\nlist.wav\n"}
+    for path, text in mine.items():
+        path.write_text(text)
+    (tmp_path / "x.txt").mkdir()
+    run(tmp_path, tmp_path / "list.txt", recordings[2], translator=translator)
+    assert "talk.txt was there before, so the result is talk-2.txt" in caplog.text
+    touch(recordings[3])
+    mine[tmp_path / "later.txt"] = "more notes\n"
+    (tmp_path / "later.txt").write_text("more notes\n")
+    for _ in range(2):
+        run(tmp_path, *recordings, translator=translator)
+    assert {path: path.read_text() for path in mine} == mine
+    found = results(tmp_path, "*-2.txt")
+    assert found == {Path(f"{path.stem}-2.txt"): f"{path.name}\n" for path in recordings}
+    assert sorted(translator.asked) == sorted(recordings)  # each once
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_long_name_is_cut(translator: Translator, tmp_path: Path) -> None:
+    names = ["あ" * 83 + ".wav", "あ" * 83 + ".mp3", "x" * 251 + ".wav"]  # 253, 253 and 255 bytes
+    touch(*(tmp_path / "in" / name for name in names))
+    out = tmp_path / "out"
+    for _ in range(2):
+        tally = run(out, tmp_path / "in", translator=translator, settings=in_format("json"))
+    assert (tally.failed, tally.skipped) == (0, 3)
+    found = {path.stem for path in results(out)}
+    assert found == {"あ" * 83, "あ" * 82 + "-2", "x" * 250}
 
 
 def test_standard_input_is_never_done(tmp_path: Path) -> None:
@@ -310,7 +361,7 @@ def test_an_output_outside_the_folder_is_not_obeyed(
     (tmp_path / "a.wav").write_text("again")
     assert run(out, tmp_path / "a.wav", translator=translator).done == 1
     assert elsewhere.read_text("utf-8") == "mine"
-    assert (out / "a.txt").read_text("utf-8") == "again\n"
+    assert results(out) == {Path("a.txt"): "a.wav\n", Path("a-2.txt"): "again\n"}
 
 
 # The lock
