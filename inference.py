@@ -14,6 +14,12 @@ import signal
 if __name__ == "__main__":
     # Ctrl-C while modules are imported would show where; from then on `main` handles it.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    from speech_translation.cli import main
+    try:
+        from speech_translation.cli import main
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"error: The package {error.name} is missing: install the packages of "
+            "requirements.txt, or use the Python of the environment that has them."
+        ) from None
 
     raise SystemExit(main())

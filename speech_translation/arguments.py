@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -180,7 +181,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     usage = parser()
     options = usage.parse_args(argv)
-    if options.output_dir is not None and options.output_dir.is_file():
+    if options.output_dir is not None and os.path.isfile(options.output_dir):
         usage.error(f"--output-dir {options.output_dir} is a file: name a folder")
     if options.output_dir is None:
         if not is_single(options.audio) and options.format != "txt":

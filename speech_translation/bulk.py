@@ -20,6 +20,7 @@ from speech_translation.errors import (
     AudioError,
     SpeechTranslationError,
     first_words,
+    missing_package,
     one_line,
     without_password,
 )
@@ -148,7 +149,9 @@ def _listed(path: Path) -> Iterator[Recording | AudioError]:
 
 def _link(address: str) -> AudioError:
     shown = one_line(without_password(address))
-    return AudioError(f"{shown} is a link: download the recording first.")
+    local = address.lower().startswith("file:")
+    remedy = "name the file by its path" if local else "download the recording first"
+    return AudioError(f"{shown} is a link: {remedy}.")
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -250,6 +253,8 @@ def translate_files(
             reason = str(error)
         except OSError as error:
             reason = unwritable(output, error)
+        except ImportError as error:
+            reason = str(missing_package(error))
         except Exception as error:  # a fault in one recording must not end the run of all
             reason = f"{type(error).__name__}: {first_words(error)}"
         if reason is not None and stopped():

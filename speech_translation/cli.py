@@ -43,10 +43,11 @@ from speech_translation.errors import (
     AudioError,
     EngineError,
     SpeechTranslationError,
+    missing_package,
     one_line,
     without_password,
 )
-from speech_translation.files import need_temporary_folder
+from speech_translation.files import need_current_folder, need_temporary_folder
 from speech_translation.journal import STANDARD_INPUT, Journal, Recording, RunSettings
 from speech_translation.levels import Samples
 from speech_translation.other_direction import other_direction, regions, telling
@@ -366,6 +367,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
             return Engines(translator, transcriber, opened.aligner)
 
         try:
+            need_current_folder()
             if options.readings:
                 require_readings()
             return (print_all if options.output_dir is None else write_all)(
@@ -373,7 +375,20 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
             )
         except SpeechTranslationError as error:
             tell(f"error: {error}")
-            return 1
+        except ImportError as error:
+            tell(f"error: {missing_package(error)}")
+        except MemoryError:
+            tell(
+                "error: There is not enough memory: end what else uses it, or split the recording."
+            )
+        except RuntimeError as error:
+            if "can't start new thread" not in str(error):
+                raise
+            tell(
+                "error: The system allows no more threads: use fewer --jobs, or raise its limit "
+                "(ulimit -u, or the pids of a container)."
+            )
+        return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

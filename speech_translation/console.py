@@ -92,7 +92,8 @@ class Progress:
             return
         if not self._counting:
             self._counting = True
-            threading.Thread(target=self._count, daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no thread is left: then without a total
+                threading.Thread(target=self._count, daemon=True).start()
         now = time.monotonic()
         if now - self._shown < (0.5 if self._watched else 10):
             return

@@ -71,8 +71,10 @@ def for_sndfile(file: BinaryIO, part: Part) -> bool:
 
 def sndfile_frames(file: SimpleNamespace) -> Iterator[Frame]:
     """What libsndfile makes of a file. Raises Unread, also behind the last frame."""
-    import soundfile
-
+    try:
+        import soundfile
+    except OSError as error:  # where it comes without libsndfile
+        raise ImportError(str(error), name="soundfile") from error
     try:
         again = _opened_again(file)  # may be 0, where standard input is closed
         with soundfile.SoundFile(file if again is None else again) as sound:

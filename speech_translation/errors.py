@@ -62,6 +62,19 @@ class HubUnreachable(ModelError):
     """The Hugging Face Hub does not answer now; another try may succeed."""
 
 
+def missing_package(error: ImportError) -> ModelError:
+    """What to tell the user when a package cannot be imported."""
+    # transformers says of its own modules that they cannot be imported; the reason lies below.
+    cause: ImportError = error
+    while isinstance(cause.__cause__, ImportError):
+        cause = cause.__cause__
+    name = f"The package {cause.name}" if cause.name else "A package"
+    return ModelError(
+        f"{name} is missing or broken ({first_words(cause)}): install the packages of "
+        "requirements.txt again."
+    )
+
+
 class EngineError(SpeechTranslationError):
     """A loaded model could not produce a translation."""
 

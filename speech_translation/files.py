@@ -94,6 +94,16 @@ def need_temporary_folder() -> None:
         ) from error
 
 
+def need_current_folder() -> None:
+    """Raise SpeechTranslationError where somebody has removed it: paths and libraries need it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SpeechTranslationError(
+            f"The current folder cannot be used ({error.strerror}): change to another one."
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in `folder` to the disk, where the system can do that for a folder."""
     with contextlib.suppress(OSError):

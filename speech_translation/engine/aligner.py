@@ -15,7 +15,7 @@ import numpy as np
 
 from speech_translation.engine.checkpoint import locate
 from speech_translation.engine.devices import choose_device
-from speech_translation.errors import EngineError, ModelError, first_words
+from speech_translation.errors import EngineError, ModelError, first_words, missing_package
 from speech_translation.types import SAMPLE_RATE, Language, Word
 
 
@@ -69,6 +69,8 @@ def load_aligner(model: str, device: str = "auto") -> ForcedAligner:
         chosen = choose_device(device)
         kind = torch.bfloat16 if chosen.startswith("cuda") else torch.float32
         aligner = Qwen3ForcedAligner.from_pretrained(str(folder), dtype=kind, device_map=chosen)
+    except ImportError as error:
+        raise missing_package(error) from error
     except Exception as error:  # whatever a broken checkpoint sets off in the libraries below
         raise ModelError(
             f"The aligner {model} cannot be loaded ({first_words(error)}): it has to be a "

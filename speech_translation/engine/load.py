@@ -26,7 +26,7 @@ from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
 from speech_translation.engine.qwen_asr_private import wrap
 from speech_translation.engine.threads import limit_threads, share_threads
-from speech_translation.errors import ModelError, first_words
+from speech_translation.errors import ModelError, first_words, missing_package
 from speech_translation.process import owned
 
 _SMALL = 1 << 28  # bytes of a checkpoint that the processor's cache holds, and that loads at once
@@ -56,7 +56,7 @@ def _load(model: str, device: str, precision: str, windowed: bool, cache: bool) 
         chosen = choose_device(device)
         precision = choose_precision(precision, chosen)
     except ImportError as error:
-        raise _missing_package(error) from error
+        raise missing_package(error) from error
     if not early:
         folder = _located(model, precision) if chosen == "cpu" else locate(model)
     try:
@@ -161,7 +161,7 @@ def _processor(folder: Path) -> Any:
 def _refusal(error: Exception, model: str, folder: Path, device: str, precision: str) -> ModelError:
     """What stopped the loading, by its name: only what is about files blames the checkpoint."""
     if isinstance(error, ImportError):
-        return _missing_package(error)
+        return missing_package(error)
     if out_of_memory(error):
         width = {"int8": 1, "float32": 4}.get(precision, 2)
         needed = stored_parameters(folder).total() * width / 1e9
@@ -184,18 +184,6 @@ def _refusal(error: Exception, model: str, folder: Path, device: str, precision:
         f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
         "again; it needs config.json, model.safetensors, the tokenizer, chat_template.jinja and "
         "preprocessor_config.json."
-    )
-
-
-def _missing_package(error: ImportError) -> ModelError:
-    # transformers says of its own modules that they cannot be imported; the reason lies below.
-    cause: ImportError = error
-    while isinstance(cause.__cause__, ImportError):
-        cause = cause.__cause__
-    name = f"The package {cause.name}" if cause.name else "A package"
-    return ModelError(
-        f"{name} is missing or broken ({first_words(cause)}): install the packages of "
-        "requirements.txt again."
     )
 
 

@@ -99,6 +99,8 @@ def test_a_link_is_named_without_its_password(tmp_path: Path) -> None:
         (find_sources(["https://host?to=@bob"]), "https://host?to=@bob"),
     ):
         assert str(error) == f"{link} is a link: download the recording first."
+    (error,) = find_sources(["file:///home/me/a.mp3"])  # what a desktop drops into a terminal
+    assert str(error) == "file:///home/me/a.mp3 is a link: name the file by its path."
 
 
 def test_what_holds_no_recording_is_an_error_to_report(tmp_path: Path) -> None:

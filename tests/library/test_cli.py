@@ -4,7 +4,9 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import pytest
 import soundfile
 from clips import EXAMPLES, ROOT, reference
 from clips import clip as samples_of
-from command_line import OFFLINE, run, run_into
+from command_line import OFFLINE, clips, run, run_into
 from runs import entries, results
 
-from speech_translation import cli
+from speech_translation import cli, detector
 from speech_translation.console import remark
 from speech_translation.engine import Engine
 from speech_translation.types import Direction, Flag, Remark, RemarkKind, Segment, Translation
@@ -372,3 +374,83 @@ def test_a_device_that_never_ends_is_an_error(
         code, _, err = run(capsys, "-")
     assert code == 1
     assert "standard input is a device and gives more than 16 MB" in err
+
+
+# What the system lacks
+
+
+@pytest.mark.parametrize("package", ["soundfile", "onnxruntime"])
+@pytest.mark.parametrize("into", ["folder", "terminal"])
+def test_a_missing_package_is_named_and_no_recording_blamed(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    into: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(detector, "_session", None)
+    options = ["--output-dir", tmp_path / "out"] if into == "folder" else []
+    code, out, err = run(capsys, EXAMPLES / "en_1.flac", *options)
+    assert (code, out) == (1, "")
+    assert f"The package {package} is missing or broken (" in err
+    assert err.rstrip().endswith("install the packages of requirements.txt again.")
+
+
+def test_a_package_without_its_library_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')")
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = run(capsys, EXAMPLES / "en_1.flac")
+    assert code == 1
+    assert "The package soundfile is missing or broken (sndfile library not found): " in err
+
+
+def test_the_wrong_python_is_told_what_it_lacks() -> None:
+    command = [sys.executable, "-S", "inference.py", "--help"]  # without what is installed
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert re.match(r"error: The package \w+ is missing: ", line)
+
+
+def test_too_many_threads_and_too_little_memory_are_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def nothing(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    clips(tmp_path / "in", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        code, _, err = run(capsys, tmp_path / "in", "--output-dir", tmp_path / "o", "--jobs", 2)
+        assert code == 1
+        assert err.endswith("(ulimit -u, or the pids of a container).\n")
+        assert run(capsys, tmp_path / "in", "--output-dir", tmp_path / "one")[0] == 0
+    monkeypatch.setattr(cli, "load_audio", nothing)
+    code, _, err = run(capsys, EXAMPLES / "en_1.flac")
+    assert code == 1
+    assert "There is not enough memory: " in err
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_that_is_gone_or_cannot_be_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run(capsys, EXAMPLES / "en_1.flac", "--output-dir", "x" * 300)
+    assert code == 1
+    assert "cannot be written: File name too long." in err
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = run(capsys, "x.wav")
+    assert (code, err) == (
+        1,
+        "error: The current folder cannot be used (No such file or directory): change to another "
+        "one.\n",
+    )
