@@ -82,6 +82,12 @@ class Report:
         return statistics.fmean(size for at, size in self.memory if begin <= at < end)
 
     @property
+    def minutes(self) -> list[float]:
+        """The mean memory of each minute."""
+        whole = range(0, max(60, int(self.seconds) // 60 * 60), 60)
+        return [self.mean_memory(begin, begin + 60) for begin in whole]
+
+    @property
     def growth(self) -> float | None:
         """The last minute's memory over the third's, less one; None before the fourth is over."""
         if self.seconds < 240:
@@ -123,8 +129,8 @@ class Report:
                 f"{statistics.median(self.first_words or [0.0]):.1f} / "
                 f"{max(self.first_words, default=0.0):.1f} s, {len(self.first_words)} visitors",
             ),
-            ("memory, last minute", f"{self.mean_memory(self.seconds - 60, 1e9) / 1e9:.2f} GB"),
-            ("against the third minute", "" if growth is None else f"{growth:+.1%}"),
+            ("memory, minute by minute", " ".join(f"{x / 1e9:.2f}" for x in self.minutes) + " GB"),
+            ("the last against the third", "" if growth is None else f"{growth:+.1%}"),
             ("place free after its visitor has left", f"{self.freed:.1f} s"),
         ]
         return "\n".join(["| | |", "|---|---|", *(f"| {what} | {how} |" for what, how in rows)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -19,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.process import own_process
-from web import film, html, pages, zerogpu
+from web import film, heap, html, pages, zerogpu
 from web.gradio_patches import UploadParser, Visits, behind, uploads_of
 from web.guard import Guard
 from web.live import LiveSessions
@@ -33,7 +31,6 @@ from web.theme import theme
 
 SESSIONS = 100  # Gradio keeps 100 kB of each session, and nothing of ours is there
 THREADS = 256  # of Gradio, one for each request that works, waits in line or is refused
-_M_ARENA_MAX = -8  # malloc.h
 # Seconds for which a thread may keep Python's lock from others, a fifth of the default. Whoever
 # decodes, detects or generates gives the lock away at each step, and has to wait for it again.
 _TURN = 0.001
@@ -137,16 +134,9 @@ def _health(loading: Loading, shutdown: Shutdown) -> JSONResponse:
     return JSONResponse({"model": state, **why}, 200 if state == "ready" else 503)
 
 
-def _share_heaps() -> None:
-    """Let all threads share two heaps. glibc would keep up to 16, each at its largest size."""
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
 def main(build: BuildPage, description: str, argv: Sequence[str] | None = None) -> int:
     """The command line: start the Space with the page that `build` makes, until it is stopped."""
-    _share_heaps()
+    heap.tend()
     sys.setswitchinterval(_TURN)
     # Gradio 6.17.3 uses an old name of starlette's, at each request.
     warnings.filterwarnings("ignore", "'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated")
