@@ -54,7 +54,7 @@ def server_at(url: str, headers: dict[str, str], kept: int = 0) -> Server:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise EngineError(f"{named} is no address{_reason(error, url)}.") from None
-    if address.scheme not in _PORTS or not address.host:
+    if not _can_be(address):
         raise EngineError(
             f"{named or 'An empty entry'} is no address of a vLLM server: write it like "
             "http://127.0.0.1:8000/v1, and several with one comma between them."
@@ -93,6 +93,20 @@ def server_at(url: str, headers: dict[str, str], kept: int = 0) -> Server:
             f"{named_by}, or put the server's name into NO_PROXY."
         ) from None
     return Server(asked, client, named, shown)
+
+
+def _can_be(address: httpx.URL) -> bool:
+    """Whether there can be a server: by a name, at a port, with a path alone behind it.
+
+    The system would take another port for one that is too large.
+    """
+    try:
+        address.host.encode("idna")
+    except UnicodeError:  # a part of the name is empty, or has over 63 bytes
+        return False
+    port = 1 if address.port is None else address.port
+    rest = address.query or address.fragment
+    return address.scheme in _PORTS and bool(address.host) and 0 < port < 1 << 16 and not rest
 
 
 def key_headers(variable: str) -> dict[str, str]:

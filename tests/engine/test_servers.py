@@ -283,6 +283,23 @@ def test_no_server_is_one_sentence(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:65545/v1",  # which would be port 9
+        "http://127.0.0.1:0/v1",
+        "http://a..example.org/v1",
+        f"http://{'a' * 64}.example.org/v1",
+        "http://vllm.example.org/v1?key=1",
+        "http://vllm.example.org/v1#key",
+    ],
+)
+def test_an_address_that_can_be_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(EngineError, match="is no address") as caught:
+        RemoteEngine([url])
+    assert not isinstance(caught.value, ServerUnreachable)
+
+
 def test_an_empty_entry_among_servers_is_said_at_once(serve: Callable[..., Server]) -> None:
     server = serve()
     with pytest.raises(EngineError, match="An empty entry is no address"):

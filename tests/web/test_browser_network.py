@@ -30,6 +30,13 @@ def test_a_login_page_in_place_of_an_upload_is_said_and_tried_again(visit: Open)
     expect(card.locator(".message")).to_contain_text("ファイルを作成できませんでした")
 
 
+def test_a_proxy_that_lets_no_such_file_pass_is_not_taken_for_the_spaces_limit(visit: Open) -> None:
+    page = visit(expected="413")
+    page.route("**/gradio_api/upload", lambda route: route.fulfill(status=413, body="<h1>413</h1>"))
+    card = upload(page, EXAMPLES / "en_1.flac")
+    expect(card.locator(".message")).to_contain_text("Something between this page and the server")
+
+
 def test_a_login_page_in_place_of_what_the_space_says_of_itself_is_not_believed(
     visit: Open,
 ) -> None:

@@ -110,7 +110,7 @@ async function next() {
     card.data.upload = await card.sending.done;
   } catch (error) {
     card.sending = null;
-    if (active === card) finish(card, { state: "refused", ...(card.stopped ? { message: { key: "cancelled" } } : { message: error.said, hopeless: error.said?.key === "too_large" }) });
+    if (active === card) finish(card, { state: "refused", ...(card.stopped ? { message: { key: "cancelled" } } : { message: error.said, hopeless: error.said?.key?.startsWith("too_large") }) });
     return;
   }
   card.sending = null;

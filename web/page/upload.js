@@ -10,8 +10,7 @@ export function upload({ name, blob }, onSent = () => {}) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     const { megabytes } = about();
-    const tooLarge = () => reject(new Problem("too_large", { megabytes }));
-    if (megabytes && blob.size > megabytes * 2 ** 20) return tooLarge();
+    if (megabytes && blob.size > megabytes * 2 ** 20) return reject(new Problem("too_large", { megabytes }));
     const form = new FormData();
     form.append("files", blob, fileName(name, blob));
     request.open("POST", `${root()}/gradio_api/upload`);
@@ -19,7 +18,7 @@ export function upload({ name, blob }, onSent = () => {}) {
     request.onload = () => {
       const path = request.status === 200 && parsed(request.responseText)?.[0];
       if (path) resolve(path);
-      else if (request.status === 413) tooLarge();
+      else if (request.status === 413) reject(new Problem("too_large_between")); // for a proxy
       else reject(new Problem("upload_failed"));
     };
     request.onerror = request.onabort = () => reject(new Problem("upload_failed"));
