@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from speech_translation.engine import WINDOW, Engine
+from speech_translation.engine.base import Cancelled
 from speech_translation.growing_text import GrowingLine, rest
 from speech_translation.microphone import Microphone, floats_of
 from speech_translation.segments import SENTENCE, Policy, Utterance
@@ -60,8 +61,9 @@ class LiveTranslator:
         policy: Policy = SENTENCE,
         transcriber: Engine | None = None,
         clock: Callable[[], Seconds] = time.monotonic,
+        cancelled: Cancelled | None = None,
     ) -> None:
-        """`direction`, `context`, `policy` and `transcriber` are those of `iter_translate`.
+        """`direction`, `context`, `policy`, `transcriber` and `cancelled` as of `iter_translate`.
 
         The line is renewed at most once in `partial_every` seconds, first when an utterance has
         lasted as long, and takes at most half of the time. `clock` gives the time in seconds.
@@ -70,7 +72,14 @@ class LiveTranslator:
         direction = Direction(direction)
         self._asked = direction
         self._policy = policy
-        self._session = Session(engine, direction, context, policy=policy, transcriber=transcriber)
+        self._session = Session(
+            engine,
+            direction,
+            context,
+            policy=policy,
+            transcriber=transcriber,
+            cancelled=cancelled,
+        )
         self._batch_size = engine.batch_size
         self._partial_every = partial_every
         self._clock = clock

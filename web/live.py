@@ -57,12 +57,17 @@ class Session:
     """
 
     def __init__(
-        self, translator: LiveTranslator, watch: str = "", before: Session | None = None
+        self,
+        translator: LiveTranslator,
+        watch: str = "",
+        before: Session | None = None,
+        left: threading.Event | None = None,
     ) -> None:
         self.translator = translator
         self.watch = watch
         self.earlier: tuple[Segment, ...] = before.seen if before else ()
         self.turn = asyncio.Lock()  # no thread waits while another chunk is translated
+        self.left = left or threading.Event()
         self.next_chunk = 0
         self.finished = False
         self.used = time.monotonic()
@@ -191,11 +196,15 @@ class LiveSessions:
                 return error_response(refusal(language, "live_full"))
             after = request.query_params.get("after", "")
             name, watch = _names(after)
-            session = Session(
-                LiveTranslator(engine, Direction(asked), context=terms, transcriber=transcriber),
-                watch,
-                self._sessions.get(after),
+            left = threading.Event()
+            translator = LiveTranslator(
+                engine,
+                Direction(asked),
+                context=terms,
+                transcriber=transcriber,
+                cancelled=left.is_set,
             )
+            session = Session(translator, watch, self._sessions.get(after), left)
             self._sessions[name] = session
         return JSONResponse({"id": name, "watch": session.watch})
 
@@ -237,10 +246,14 @@ class LiveSessions:
         return JSONResponse({"error": missing, "words": words("live_gap"), **answer}, 409)
 
     async def _close(self, request: Request) -> Response:
-        """Forget a talk, and those that it went on after: their audience sees nothing any more."""
-        closed = self._sessions.pop(request.path_params["id"], None)
+        """Forget a talk, and those that it went on after: their audience sees nothing any more.
+
+        What is being translated of it is ended.
+        """
+        closed = self._sessions.get(request.path_params["id"])
         for name, session in list(self._sessions.items()):
             if closed is not None and session.watch == closed.watch:
+                session.left.set()
                 del self._sessions[name]
         return Response(status_code=204)
 

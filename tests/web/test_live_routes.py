@@ -339,3 +339,38 @@ def test_a_number_that_is_none_is_refused(seq: str) -> None:
     sessions = LiveSessions(FailsOnce, limit=2)
     (reply,) = send(sessions, (f"{opened(sessions)}?seq={seq}&rate=16000", SOUND))
     assert (reply.status_code, reply.json()["words"]["en"][:7]) == (400, "A chunk")
+
+
+class Sits(FailsOnce):
+    """A server that does not answer until nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        self.asked.set()
+        end = time.monotonic() + 60
+        while not request.abandoned:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return [Hypothesis("", Direction.EN_JA) for _ in request.batch]
+
+
+@pytest.mark.parametrize("direction", ["en2ja", "auto"])
+def test_who_clears_a_talk_ends_what_is_being_translated_of_it(direction: str) -> None:
+    engine = Sits()
+    sessions = LiveSessions(lambda: engine, limit=2)
+    (reply,) = asyncio.run(visit(sessions, ("POST", f"/live?direction={direction}")))
+    talk = f"/live/{reply.json()['id']}"
+
+    async def clear() -> None:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            said = client.post(f"{talk}?seq=0&rate=16000&last=1", content=SOUND)
+            chunk = asyncio.create_task(said)
+            assert await asyncio.to_thread(engine.asked.wait, 60)
+            assert (await client.delete(talk)).status_code == 204
+            assert (await asyncio.wait_for(chunk, 20)).status_code == 200
+
+    asyncio.run(clear())
+    assert not sessions._sessions
