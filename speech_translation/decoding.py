@@ -138,6 +138,8 @@ def _opened(file: Any) -> Any:
     try:
         # Of a video it would also decode some pictures, and its video decoders break most often.
         only_this = ONLY_THIS_FILE | {"codec_whitelist": _audio_decoders()}
+        if file.longer:
+            only_this |= {"ignore_length": "1"}
         # Old tags are often not UTF-8 (Shift JIS above all); nobody reads them here.
         return av.open(file, container_options=only_this, metadata_errors="replace")
     except av.error.FFmpegError as error:
