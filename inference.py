@@ -13,7 +13,8 @@ import signal
 
 if __name__ == "__main__":
     # Ctrl-C while modules are imported would show where; from then on `main` handles it.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     try:
         from speech_translation.cli import main
     except ModuleNotFoundError as error:

@@ -184,7 +184,11 @@ def read_stream(stream: BinaryIO, name: str) -> BinaryIO:
     device = _is_device(stream)
     limit = _LONGEST_DEVICE if device else _LONGEST_STREAM
     held = io.BytesIO()
-    while data := stream.read(_PIECE):
+    while (data := stream.read(_PIECE)) != b"":
+        if data is None:
+            raise AudioError(
+                f"{name} does not wait for what is not there yet: let it wait (os.set_blocking)."
+            )
         held.write(data)
         if held.tell() > limit:
             raise AudioError(

@@ -6,7 +6,8 @@
 
 Text goes to standard output, everything else to standard error. Exit status: 0 all went well,
 1 a file failed (the others are still translated), 2 wrong usage, 130 interrupted by Ctrl-C, 143 by
-SIGTERM, 141 nobody reads standard output any more; what was finished is kept.
+SIGTERM, 129 by the end of its terminal, 141 nobody reads standard output any more; what was
+finished is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from speech_translation.captions import render
 from speech_translation.console import (
     Interrupt,
     Progress,
-    open_closed_streams,
+    mend_streams,
     redirect_to_devnull,
     remark,
     show,
@@ -58,7 +59,9 @@ from speech_translation.transcripts import OFF, SAME, is_url, load_transcriber
 from speech_translation.translate import translate
 from speech_translation.types import SAMPLE_RATE, Direction, Remark, Show, Translation
 
-ENDED_BY = (signal.SIGINT, signal.SIGTERM)
+ENDED_BY = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    ENDED_BY.append(signal.SIGHUP)
 
 NOBODY_READS = 141
 """The exit status where whoever read standard output has left, like that of other programs."""
@@ -393,11 +396,15 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    open_closed_streams()
+    mend_streams()
     options = parse(argv)
     own_process(quiet=options.quiet)
     interrupt = Interrupt()
-    before = {number: signal.signal(number, interrupt) for number in ENDED_BY}
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in ENDED_BY
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup, and & in a script, want it so
+    }
     try:
         return run(options, interrupt)
     except KeyboardInterrupt:

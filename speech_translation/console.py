@@ -16,7 +16,7 @@ from speech_translation.types import Direction, Flag, Flags, RemarkKind, Seconds
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM, remembered and acted on between steps; a second one acts at once.
+    """Ctrl-C, SIGTERM or SIGHUP, remembered and acted on between steps; a second one acts at once.
 
     Raised at any moment it could fall into a decoder's callback, which prints and forgets it.
     """
@@ -223,17 +223,22 @@ def show(text: str) -> str:
     return "" if shown == text else encoding
 
 
-def open_closed_streams() -> None:
-    """Give the standard streams that the caller has closed (`2>&-`) a place to go: nowhere.
+def mend_streams() -> None:
+    """Make the standard streams usable whatever the caller has done to them.
 
-    Python has None for them and prints to the other one, and the next file that is opened would
-    get the number to which libraries in C write their warnings. Standard output stays None.
+    Those that are closed (`2>&-`) go nowhere: Python has None for them and prints to the other one,
+    and the next file that is opened would get the number to which libraries in C write their
+    warnings. Standard output stays None. Those that do not wait, as programs in Node.js leave them,
+    do again: what is not there yet would be the end, and what does not fit would be lost.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.platform != "win32":
+        for number in range(3):
+            os.set_blocking(number, True)
 
 
 def redirect_to_devnull(stream: TextIO) -> None:

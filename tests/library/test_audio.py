@@ -232,6 +232,16 @@ def test_a_long_stream_is_read_wherever_its_recording_is() -> None:
         np.testing.assert_array_equal(load_audio(Stream(content)), expected)
 
 
+def test_a_stream_that_does_not_wait_is_not_at_its_end() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb") as late:
+        late.write(wav(voice())[:5000])
+        late.flush()
+        with pytest.raises(AudioError, match=r"^It does not wait for what is not there yet: "):
+            load_audio(stream, name="It")
+
+
 @pytest.mark.parametrize("kind", ["wav", "mp3", "twice"])
 def test_a_file_object_need_not_say_where_it_sought(kind: str) -> None:
     """As those that somebody wrote for an archive or a store."""

@@ -1,9 +1,13 @@
 """The command line with results in a folder, and what cannot be written."""
 
+import fcntl
+import json
 import os
 import re
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -190,6 +194,31 @@ def test_a_stream_that_the_caller_closed_is_no_fault(closed: str, audio: str, sa
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) == bool(said)
+
+
+@pytest.mark.slow
+def test_streams_that_do_not_wait_lose_nothing() -> None:
+    """As parents that were written for Node.js hand them over."""
+    (reads, gives), (takes, writes) = os.pipe(), os.pipe()
+    for end in (reads, writes):
+        os.set_blocking(end, False)
+    fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)  # less than the answer
+    command = [sys.executable, "inference.py", *OFFLINE, "--format", "json", "--quiet", "-"]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=reads, stdout=writes)
+    os.close(reads)
+    os.close(writes)
+    content = (EXAMPLES / "en_long.flac").read_bytes()
+    with os.fdopen(gives, "wb") as stdin, os.fdopen(takes, "rb") as stdout:
+        time.sleep(0.5)
+        for begin in range(0, len(content), 1 << 16):
+            stdin.write(content[begin : begin + (1 << 16)])
+        stdin.close()
+        select.select([stdout], [], [], 60)
+        time.sleep(0.5)
+        said = stdout.read()
+    assert process.wait(60) == 0
+    assert len(said) > 4096
+    assert json.loads(said)["text"]
 
 
 def test_a_link_is_not_opened_and_a_file_is_no_output_folder(

@@ -161,8 +161,8 @@ def test_ctrl_c_while_modules_are_imported_is_quiet() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "jobs"),
-    [(signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "4")],
-    ids=["sigterm", "ctrl-c"],
+    [(signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "4"), (signal.SIGHUP, 129, "1")],
+    ids=["sigterm", "ctrl-c", "sighup"],
 )
 def test_a_signal_ends_the_program_and_leaves_no_half_file(
     tmp_path: Path, number: int, status: int, jobs: str
@@ -183,6 +183,22 @@ def test_a_signal_ends_the_program_and_leaves_no_half_file(
     texts = results(written)
     assert 0 < len(texts) < len(recordings)
     assert all(path.suffix == ".json" and text.endswith("}\n") for path, text in texts.items())
+
+
+@pytest.mark.slow
+def test_signals_that_the_caller_ignores_stay_ignored(tmp_path: Path) -> None:
+    """A script's Ctrl-C is not for what it began with &, nor a closed terminal's end for nohup."""
+    expected = clips(tmp_path / "in", 24)
+    command = [sys.executable, "inference.py", str(tmp_path / "in"), *OFFLINE, "--quiet"]
+    ignoring = ["/bin/sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"]
+    process = subprocess.Popen(
+        [*ignoring, *command, "--output-dir", str(tmp_path / "out")], cwd=ROOT
+    )
+    wait_for_results(process, tmp_path / "out", "*.txt", 1)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process.send_signal(number)
+    assert process.wait(120) == 0
+    assert results(tmp_path / "out") == expected
 
 
 @pytest.mark.slow
