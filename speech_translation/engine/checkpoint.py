@@ -32,11 +32,15 @@ def locate(model: str) -> Path:
         return PHRASEBOOK_FOLDER
     if os.path.isdir(model):  # not Path.is_dir: too long a name is no folder either
         folder = Path(model)
-        if not (folder / "config.json").is_file():
+        if not os.access(folder, os.X_OK):
+            raise ModelError(f"The folder {model} may not be read: change its rights.")
+        if not os.path.isfile(folder / "config.json"):
             raise ModelError(
                 f"{model} holds no checkpoint (no config.json): name the folder that the training "
                 "wrote, or use --model phrasebook."
             )
+    elif os.path.isfile(model):
+        raise ModelError(f"{model} is a file: name the folder of the whole checkpoint.")
     else:
         on_hub = HubModel.parse(model)
         if on_hub is None:

@@ -140,8 +140,8 @@ def _refusal(model: HubModel, error: Exception, reached: bool) -> ModelError:
     )
     reason = first_words(answer) if reached else "it cannot be reached"
     return (ModelError if lasting else HubUnreachable)(
-        f"The model {model.id} cannot be fetched from the Hugging Face Hub ({reason}). Without a "
-        "network, use the embedded one: --model phrasebook"
+        f"The model {model.id} cannot be fetched from the Hugging Face Hub ({reason}), and it "
+        "is no folder here. Without a network, use the embedded one: --model phrasebook"
     )
 
 

@@ -24,7 +24,7 @@ from speech_translation.engine.light_imports import (
 )
 from speech_translation.engine.local import LocalEngine
 from speech_translation.engine.memory import require_memory, stored_parameters
-from speech_translation.engine.qwen_asr_private import wrap
+from speech_translation.engine.qwen_asr_private import prompt_text, wrap
 from speech_translation.engine.threads import limit_threads, share_threads
 from speech_translation.errors import ModelError, first_words, missing_package
 from speech_translation.process import owned
@@ -125,6 +125,7 @@ def _assemble(
     asr.processor = _processor(folder)
     if not asr.processor.chat_template:  # every request would fail
         raise FileNotFoundError("it has no chat_template.jinja")
+    _require_prompt(asr, network.thinker.config)
     set_encoder_window(network, windowed)
     if windowed:
         network.thinker.audio_tower = EncoderCache(network.thinker.audio_tower)
@@ -138,6 +139,16 @@ def _assemble(
 
         StaticDecoding(network.thinker)
     return LocalEngine(asr, model, precision, batch_size=_batch_size(device), prompts=prompts)
+
+
+def _require_prompt(asr: Any, thinker: Any) -> None:
+    """Raise ValueError where a prompt has no place for the sound, or tokens that the model lacks.
+
+    Every translation would be empty, or fail.
+    """
+    tokens = asr.processor.tokenizer(prompt_text(asr, "", None))["input_ids"]
+    if thinker.audio_token_id not in tokens or max(tokens) >= thinker.text_config.vocab_size:
+        raise ValueError("its chat template or tokenizer is another model's")
 
 
 def _processor(folder: Path) -> Any:
@@ -175,16 +186,30 @@ def _refusal(error: Exception, model: str, folder: Path, device: str, precision:
             f"The device {device} cannot be used ({first_words(error)}): update its driver, or use "
             "--device cpu."
         )
-    if isinstance(error, PermissionError):
+    files = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    # safetensors says of a file that it may not read that there is none.
+    closed = [path.name for path in files if not os.access(path, os.R_OK)]
+    if closed or isinstance(error, PermissionError):
+        what = ", ".join(closed) or first_words(error)
         return ModelError(
-            f"The checkpoint {model} may not be read ({first_words(error)}): change the rights of "
-            "its files."
+            f"The checkpoint {model} may not be read ({what}): change the rights of its files."
+        )
+    if pointers := [path.name for path in files if _is_pointer(path)]:
+        return ModelError(
+            f"The checkpoint {model} was cloned without Git LFS, which has {', '.join(pointers)}: "
+            "install it, and run git lfs pull there."
         )
     return ModelError(
         f"The checkpoint {model} cannot be loaded ({first_words(error)}): copy or train it "
         "again; it needs config.json, model.safetensors, the tokenizer, chat_template.jinja and "
         "preprocessor_config.json."
     )
+
+
+def _is_pointer(path: Path) -> bool:
+    """Whether git wrote down where a file is, and not the file (git-lfs, docs/spec.md)."""
+    with path.open("rb") as file:
+        return file.read(40).startswith(b"version https://git-lfs")
 
 
 def _batch_size(device: str) -> int:

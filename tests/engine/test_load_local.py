@@ -406,6 +406,58 @@ def test_a_library_leaves_its_process_alone_and_a_program_does_not(owned: bool) 
     assert said == f"{owned}\n" * 3
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chat_template.jinja", "{{ messages[0].content }}"),  # without a place for the sound
+        ("chat_template.jinja", "{% if %}"),
+        ("tokenizer.json", "<|audio_pad|>"),  # under another number
+    ],
+)
+def test_a_template_or_tokenizer_of_another_model_is_refused(
+    copy: Copy, name: str, content: str
+) -> None:
+    folder = copy("other")
+    if name == "tokenizer.json":
+        tokenizer = json.loads((folder / name).read_text("utf-8"))
+        (token,) = (x for x in tokenizer["added_tokens"] if x["content"] == content)
+        token["content"] = "<|another|>"
+        content = json.dumps(tokenizer)
+    (folder / name).write_text(content)
+    with pytest.raises(ModelError, match="other cannot be loaded"):
+        load_local(str(folder), "cpu", "float32", True)
+
+
+def test_a_file_that_may_not_be_read_is_named(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """safetensors says that there is none."""
+    folder = copy("closed")
+    (folder / "model.safetensors").write_bytes(b"")
+    allowed = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "tensors" not in str(path) and allowed(path, mode)
+    )
+    with pytest.raises(ModelError, match=r"closed may not be read \(model\.safetensors\): change"):
+        load_local(str(folder), "cpu", "float32", True)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    with pytest.raises(ModelError, match="closed may not be read: change its rights"):
+        load_local(str(folder), "cpu", "float32", True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_clone_without_git_lfs_is_called_so(copy: Copy, name: str) -> None:
+    folder = copy("clone")
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
+    with pytest.raises(ModelError, match=f"without Git LFS, which has {name}: install it"):
+        load_local(str(folder), "cpu", "float32", True)
+
+
+def test_a_file_is_no_checkpoint(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it asked for on the Hub, whose names look like `folder/file`."""
+    monkeypatch.chdir(copy("whole").parent)
+    with pytest.raises(ModelError, match=r"^whole/config\.json is a file: name the folder of"):
+        load_local("whole/config.json", "cpu", "float32", True)
+
+
 def test_a_checkpoint_without_its_template_is_refused_and_not_each_request(copy: Copy) -> None:
     folder = copy("bare")
     (folder / "chat_template.jinja").unlink()
