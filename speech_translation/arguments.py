@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +14,7 @@ from speech_translation.bounds import bounded
 from speech_translation.bulk import LISTS, is_single
 from speech_translation.captions import FORMATS
 from speech_translation.engine import PRECISIONS, PUBLISHED_MODEL
-from speech_translation.errors import without_password
+from speech_translation.errors import one_line, without_password
 from speech_translation.journal import JOURNAL, STANDARD_INPUT
 from speech_translation.segments import POLICIES
 from speech_translation.transcripts import ADVISED, OFF, SAME, usual_transcriber
@@ -38,7 +39,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with status 2."""
-        super().error(without_password(message))
+        dashed = [word for word in sys.argv[1:] if word[:1] == "-" and os.path.isfile(word)]
+        hint = f": write ./{one_line(dashed[0])}, which is a file" if dashed else ""
+        super().error(without_password(message) + hint)
 
 
 def parser() -> Parser:

@@ -155,10 +155,15 @@ def _link(address: str) -> AudioError:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a list that are neither empty nor comments, but for files that begin with #."""
+    """The lines of a list that are neither empty nor comments, but for files that begin with #.
+
+    Of a path in quotes, as Windows copies it, or with spaces around it, the path alone.
+    """
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for line in lines:
-            name = line.rstrip("\n")
+            name, bare = line.rstrip("\n"), line.strip().strip('"')
+            if not os.path.exists(path.parent / name) and os.path.exists(path.parent / bare):
+                name = bare
             comment = name.lstrip().startswith("#") and not os.path.exists(path.parent / name)
             if name.strip() and not comment:
                 yield name
@@ -172,7 +177,8 @@ def _names_recording(folder: Path, line: str) -> bool:
 def _recording(path: Path, root: Path) -> Recording:
     source, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
     inside = source.relative_to(root if source.is_relative_to(root) else source.anchor)
-    return Recording(str(source), str(path), inside.parent / source.stem)
+    stem = source.stem if source.stem.strip(".") else source.name  # "..wav" has the stem "."
+    return Recording(str(source), str(path), inside.parent / stem)
 
 
 def _write(

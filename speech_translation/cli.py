@@ -46,6 +46,7 @@ from speech_translation.errors import (
     SpeechTranslationError,
     missing_package,
     one_line,
+    shown_address,
     without_password,
 )
 from speech_translation.files import need_current_folder, need_temporary_folder
@@ -78,10 +79,10 @@ class Engines(NamedTuple):
 def open_engines(options: argparse.Namespace, interrupt: Interrupt) -> Engines:
     """The engines asked for; SpeechTranslationError when they cannot be had."""
     need_temporary_folder()
-    names = [options.engine_url or options.model]
-    names += [] if options.transcript in (OFF, SAME) else [options.transcript]
+    names = [shown_address(options.engine_url) or options.model]
+    names += [] if options.transcript in (OFF, SAME) else [without_password(options.transcript)]
     if not options.quiet:
-        tell(f"loading {' and '.join(map(without_password, names))}")
+        tell(f"loading {' and '.join(names)}")
     cache = not options.no_cache
     with interrupt.at_once():
         engine = load_engine(

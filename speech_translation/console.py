@@ -214,11 +214,12 @@ def tell(message: str, end: str = "\n") -> None:
 def show(text: str) -> str:
     """Print `text` to standard output.
 
-    What its encoding does not have is printed as "?"; returns the name of that encoding, which is
-    empty where it has all. Raises OSError.
+    What its encoding does not have is printed as "?", or as PYTHONIOENCODING says; returns the name
+    of that encoding, which is empty where it has all or the user has chosen. Raises OSError.
     """
-    encoding = sys.stdout.encoding or "utf-8"
-    shown = text.encode(encoding, "replace").decode(encoding)
+    encoding, shown = sys.stdout.encoding or "utf-8", text
+    if sys.stdout.errors in ("strict", "surrogateescape"):
+        shown = text.encode(encoding, "replace").decode(encoding)
     print(shown, end="", flush=True)
     return "" if shown == text else encoding
 

@@ -36,6 +36,11 @@ def without_password(addresses: str) -> str:
     return _PASSWORD.sub("", addresses)
 
 
+def shown_address(url: str) -> str:
+    """What is meant to be a server's address without name and password, its http:// lacking too."""
+    return without_password(url) if "://" in url else without_password(f"//{url}")[2:]
+
+
 class SpeechTranslationError(Exception):
     """Base of everything this library raises on purpose."""
 

@@ -295,7 +295,7 @@ class Journal:
             stem = wanted.name
             while len(os.fsencode(stem + tail)) > _LONGEST_NAME:
                 stem = stem[:-1]
-            output = wanted.with_name(stem + tail)
+            output = wanted.parent / (stem + tail)
             if self._ask("SELECT 1 FROM files WHERE place = ?", _place(output)) is None:
                 if not os.path.lexists(self.folder / output):
                     break

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 
 import httpx
 
-from speech_translation.errors import EngineError, first_words, without_password
+from speech_translation.errors import EngineError, first_words, shown_address, without_password
 from speech_translation.types import Seconds
 
 # Ends of names that no proxy knows: RFC 6762 (appendix G), RFC 8375, Kubernetes.
@@ -49,7 +49,7 @@ def server_at(url: str, headers: dict[str, str], kept: int = 0) -> Server:
     The client keeps up to `kept` connections for further requests.
     """
     url = url.strip().rstrip("/")
-    named = without_password(url)
+    named = shown_address(url)
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:

@@ -63,12 +63,27 @@ def test_recordings_have_the_names_that_they_were_given(
     assert outputs == ["a/2", "a b/3", "b/1", "b/1", "x", "stdin"]
 
 
+@pytest.mark.usefixtures("no_sync")
+def test_every_name_has_a_result(translator: Translator, tmp_path: Path) -> None:
+    names = ["..wav", "...wav", "a\nb.wav", "-rf.wav", " .wav", "CON.wav", "$(id).wav", "sub/..wav"]
+    touch(*(tmp_path / "in" / name for name in names))
+    for _ in range(2):
+        tally = run(tmp_path / "out", tmp_path / "in", translator=translator)
+    assert (tally.skipped, tally.failed) == (len(names), 0)
+    found = results(tmp_path / "out")
+    assert sorted(found.values()) == sorted(f"{Path(name).name}\n" for name in names)
+    assert Path("sub/..wav.txt") in found
+
+
 def test_a_list_has_comments_and_empty_lines(tmp_path: Path) -> None:
     touch(tmp_path / "a.wav", tmp_path / "b #2.wav", tmp_path / "#3.wav")
     names = tmp_path / "some.list"
     names.write_text("# Monday\n\na.wav\n   \n\t# b.wav\nb #2.wav\n#gone.wav\n#3.wav\n")
     found = [str(item.source) for item in find_sources([str(names)])]  # type: ignore[union-attr]
     assert found == [str(tmp_path / name) for name in ("a.wav", "b #2.wav", "#3.wav")]
+    names.write_text(f'"{tmp_path / "a.wav"}"\n #3.wav \n"gone.wav"\n')  # as Windows copies paths
+    a, hash3, gone = (Path(item.source).name for item in find_sources([str(names)]))  # type: ignore[union-attr]
+    assert (a, hash3, gone) == ("a.wav", "#3.wav", '"gone.wav"')
     names.write_text("# a.wav\n\n")
     (error,) = find_sources([str(names)])
     said = "names no recording: it has one path on each line, and those that begin with # are"

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, what goes where, and bad input."""
 
+import html
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import soundfile
 from clips import EXAMPLES, ROOT, reference
 from clips import clip as samples_of
 from command_line import OFFLINE, clips, run, run_into
-from runs import entries, results
+from runs import entries, results, touch
 
 from speech_translation import cli, detector
 from speech_translation.console import remark
@@ -221,6 +222,28 @@ def test_what_the_terminal_does_not_have_costs_characters_and_not_the_run(
     first, second = printed.getvalue().decode(encoding).splitlines()
     assert first == f"{EXAMPLES / 'en_1.flac'}: {'?' * len(reference('en_1'))}"
     assert second == f"{EXAMPLES / 'ja_1.flac'}: {reference('ja_1')}"
+
+
+def test_what_the_terminal_does_not_have_is_printed_as_the_user_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PYTHONIOENCODING=ascii:xmlcharrefreplace, say."""
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "ascii", "xmlcharrefreplace"))
+    assert run(capsys, EXAMPLES / "en_1.flac", "--quiet") == (0, "", "")
+    assert html.unescape(printed.getvalue().decode("ascii")) == reference("en_1") + "\n"
+
+
+def test_a_file_that_begins_with_a_dash_is_told_from_an_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    touch(tmp_path / "-rf.wav", tmp_path / "a.wav")
+    monkeypatch.chdir(tmp_path)
+    for names in (["-rf.wav"], ["-rf.wav", "a.wav"]):  # as `*.wav` gives them
+        monkeypatch.setattr(sys, "argv", ["inference.py", *names])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert capsys.readouterr().err.endswith(": write ./-rf.wav, which is a file\n")
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(
