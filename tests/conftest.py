@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import threading
 import time
@@ -24,6 +25,13 @@ settings.register_profile(
 settings.load_profile("unhurried")
 for step in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, step, 60.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heeded() -> None:
+    """Programs leave ignored what was: a shell's & ignores Ctrl-C, nohup the end of a terminal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
