@@ -267,9 +267,9 @@ class LiveTranslator:
         """
         assert self._sentence is not None
         utterance, hypothesis = self._sentence
+        (source,) = self._session.transcribed([utterance], [hypothesis])  # first: it may fail
         self._speech.take(utterance.span.end)
         self._asked_at = utterance.span.end
-        (source,) = self._session.transcribed([utterance], [hypothesis])
         self.segments += (self._session.segment(utterance, hypothesis, source),)
         self._begin_line()
         self._line.renew(behind)

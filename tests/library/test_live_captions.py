@@ -247,3 +247,14 @@ def test_a_failing_engine_loses_no_sentence() -> None:
         translator.push(sentence, RATE)
     translator.push(sentence, RATE)
     assert [segment.start for segment in translator.segments] == pytest.approx([0, 4.8], abs=0.2)
+
+
+def test_a_transcriber_that_fails_loses_no_sentence_either() -> None:
+    said = Hypothesis("Where is the station?", Direction.JA_EN, 5, -0.01)
+    transcriber = StandIn([EngineError("The server is away."), said])
+    translator = LiveTranslator(StandIn(), Direction.EN_JA, transcriber=transcriber)
+    with pytest.raises(EngineError, match="away"):
+        translator.push(np.concatenate([talk(2), silence(2.8)]), RATE)
+    translator.finish()
+    (segment,) = translator.segments
+    assert (segment.text, segment.source_text) == (SURE.text, said.text)
