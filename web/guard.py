@@ -11,6 +11,7 @@ import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -79,6 +80,8 @@ class Guard:
             await self._app(scope, body.receive, answer.sender(body))
         except _Refusal as refused:
             body.refused = refused
+        except ClientDisconnect:
+            return  # in the middle of its body: it waits for no answer
         except Exception:
             if body.refused is None:
                 raise

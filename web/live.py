@@ -41,8 +41,8 @@ from web.texts import interface_language, words
 from web.transcriber import Transcriber
 
 IDLE_SECONDS = 120.0
-CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page divides what is longer
-RATES = range(8_000, 192_001)
+CHUNK_BYTES = 8 << 20  # 40 s at 96 kHz; the page sends less
+RATES = range(8_000, 768_001)  # a browser hears a microphone at the rate of its loudspeaker
 FINISHED_KEPT = 100
 """Of the finished talks, how many can be downloaded while nobody has forgotten them."""
 
@@ -230,16 +230,18 @@ class LiveSessions:
             return error_response(wrong)
         samples = np.frombuffer(bytes(body), "<i2")
         loop = asyncio.get_running_loop()
+
+        def work() -> tuple[bool, dict[str, Any]]:
+            return session.take(seq, samples, rate, last), session.captions(known, language)
+
         async with session.turn:
-            if session.finished and body and seq >= session.next_chunk:
+            gone = self._sessions.get(request.path_params["id"]) is not session  # meanwhile
+            if gone or (session.finished and body and seq >= session.next_chunk):
                 return _over(request)  # nobody would hear it
             try:
-                taken = await loop.run_in_executor(
-                    self._translating, session.take, seq, samples, rate, last
-                )
+                taken, answer = await loop.run_in_executor(self._translating, work)
             except SpeechTranslationError:
                 return error_response(refusal(language, "live_failed"))
-        answer = session.captions(known, language)
         if taken:
             return JSONResponse(answer)
         missing = f"A chunk before this one is missing: send chunk {session.next_chunk}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import cache
 from typing import Any
 
@@ -70,7 +71,7 @@ def about(service: Service, request: Request) -> dict[str, Any]:
         "phrasebook": loading.model == PHRASEBOOK and not settings.engine_url,
         "direction": settings.first_direction.value,
         "megabytes": settings.max_megabytes,
-        "seconds": settings.max_seconds,
+        "seconds": settings.max_seconds if settings.max_seconds < math.inf else None,
         "live": not zerogpu.ACTIVE,
         "transcript": service.transcriber.available,
         "readings": readable(),

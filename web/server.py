@@ -31,6 +31,7 @@ from web.theme import theme
 
 SESSIONS = 100  # Gradio keeps 100 kB of each session, and nothing of ours is there
 THREADS = 256  # of Gradio, one for each request that works, waits in line or is refused
+_LARGEST = 1 << 53  # bytes of an upload: the page's JSON holds no larger number
 # Seconds for which a thread may keep Python's lock from others, a fifth of the default. Whoever
 # decodes, detects or generates gives the lock away at each step, and has to wait for it again.
 _TURN = 0.001
@@ -72,7 +73,7 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
         share=settings.share,
         inbrowser=settings.open,
         prevent_thread_lock=True,
-        max_file_size=settings.max_megabytes << 20,
+        max_file_size=min(settings.max_megabytes << 20, _LARGEST),
         max_threads=THREADS,
         mcp_server=True,
         ssr_mode=False,

@@ -32,6 +32,18 @@ class FailsOnce:
         return [Hypothesis("駅です。", Direction.EN_JA, 4, -0.01) for _ in request.batch]
 
 
+class Waits(FailsOnce):
+    """An engine that says nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.failed = True
+        self.go = threading.Event()
+
+    def generate(self, request: Request) -> list[Hypothesis]:
+        assert self.go.wait(60)
+        return super().generate(request)
+
+
 async def visit(sessions: LiveSessions, *requests: tuple[str, str]) -> list[httpx.Response]:
     """The answers to requests, given by method and path, one after the other."""
     transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
@@ -43,6 +55,20 @@ def opened(sessions: LiveSessions) -> str:
     """The path of a new talk."""
     (reply,) = asyncio.run(visit(sessions, ("POST", "/live")))
     return f"/live/{reply.json()['id']}"
+
+
+SOUND = (clip("en_1") * 32767).astype("<i2").tobytes()
+
+
+def send(sessions: LiveSessions, *chunks: tuple[str, bytes]) -> list[httpx.Response]:
+    """The answers to chunks, given by address and body, one after the other."""
+
+    async def all_of_them() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            return [await client.post(url, content=body) for url, body in chunks]
+
+    return asyncio.run(all_of_them())
 
 
 def test_a_talk_outlives_a_failure_of_the_engine_with_its_last_words() -> None:
@@ -75,28 +101,58 @@ def test_a_program_that_sends_a_failed_chunk_again_loses_nothing() -> None:
     assert captions.text.strip() == "駅です。"
 
 
-def test_captions_of_a_long_talk_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("rendered", "method", "path"),
+    [
+        ("render", "GET", "/captions.srt"),
+        ("live_captions", "POST", "?seq=0&rate=16000"),  # whoever says not what is known gets all
+    ],
+)
+def test_captions_of_a_long_talk_hold_up_nobody(
+    rendered: str, method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sessions = LiveSessions(FailsOnce, limit=2)
-    talk = opened(sessions)
+    talk, other = opened(sessions), opened(sessions)
     rendering, answered = threading.Event(), threading.Event()
 
     def slow(*_: object) -> str:
-        rendering.set()
-        assert answered.wait(20), "nobody else was answered meanwhile"
+        if not rendering.is_set():
+            rendering.set()
+            assert answered.wait(20), "nobody else was answered meanwhile"
         return "captions"
 
-    monkeypatch.setattr("web.live.render", slow)
+    monkeypatch.setattr(f"web.live.{rendered}", slow)
 
     async def both() -> httpx.Response:
-        captions = asyncio.create_task(visit(sessions, ("GET", f"{talk}/captions.srt")))
+        captions = asyncio.create_task(visit(sessions, (method, talk + path)))
         while not rendering.is_set():
             await asyncio.sleep(0.01)
-        (other,) = await visit(sessions, ("POST", f"{talk}?seq=0&rate=16000"))
-        assert other.status_code == 200
+        (known,) = await visit(sessions, ("POST", f"{other}?seq=1&rate=16000"))
+        assert known.status_code == 409
         answered.set()
         return (await captions)[0]
 
-    assert asyncio.run(both()).text == "captions"
+    assert "captions" in asyncio.run(both()).text
+
+
+def test_who_clears_a_talk_waits_for_no_chunk_that_is_still_in_line() -> None:
+    slow = Waits()
+    sessions = LiveSessions(lambda: slow, limit=2)
+    talk = opened(sessions)
+
+    async def both() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
+            first, second = (
+                asyncio.create_task(client.post(f"{talk}?seq={number}&rate=16000", content=SOUND))
+                for number in range(2)
+            )
+            await asyncio.sleep(0.5)
+            await client.delete(talk)
+            slow.go.set()
+            return [await first, await second]
+
+    assert [reply.status_code for reply in asyncio.run(both())] == [200, 404]
 
 
 def test_a_finished_talk_gives_its_place_back() -> None:
@@ -160,7 +216,7 @@ def test_what_is_wrong_with_a_request_is_said() -> None:
     [
         ("POST", "?direction=xx", 400, "no direction xx: choose en2ja", "xx はありません。"),
         ("POST", "{talk}?seq=one&rate=16000", 400, "are whole numbers.", "整数で"),
-        ("POST", "{talk}?seq=0&rate=3", 400, "at 8 to 192 kHz", "8～192 kHz"),
+        ("POST", "{talk}?seq=0&rate=3", 400, "at 8 to 768 kHz", "8～768 kHz"),
         ("GET", "{talk}/captions.doc", 404, "no format doc: choose from", "形式 doc は"),
         ("GET", "{talk}/captions.srt?show=all", 400, "no such choice of texts", "表示の種類"),
     ],
@@ -230,20 +286,6 @@ def test_a_talk_that_is_being_translated_is_not_forgotten(monkeypatch: pytest.Mo
     assert set(talks._sessions) == {"busy"}
 
 
-SOUND = (clip("en_1") * 32767).astype("<i2").tobytes()
-
-
-def send(sessions: LiveSessions, *chunks: tuple[str, bytes]) -> list[httpx.Response]:
-    """The answers to chunks, given by address and body, one after the other."""
-
-    async def all_of_them() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(Starlette(routes=sessions.routes))
-        async with httpx.AsyncClient(transport=transport, base_url="http://space") as client:
-            return [await client.post(url, content=body) for url, body in chunks]
-
-    return asyncio.run(all_of_them())
-
-
 def test_what_is_said_behind_the_end_is_refused_and_not_lost_in_silence() -> None:
     """A second tab, or a program that resends, may have ended a talk that somebody goes on with."""
     sessions = LiveSessions(FailsOnce, limit=2)
@@ -287,18 +329,6 @@ def test_an_audience_keeps_its_address_when_the_server_was_restarted() -> None:
     assert read.status_code == 200
     assert stranger.json()["watch"] != watch
     assert again.json()["id"] not in (talk, watch)
-
-
-class Waits(FailsOnce):
-    """An engine that says nothing until it is let go."""
-
-    def __init__(self) -> None:
-        self.failed = True
-        self.go = threading.Event()
-
-    def generate(self, request: Request) -> list[Hypothesis]:
-        assert self.go.wait(60)
-        return super().generate(request)
 
 
 def test_a_program_that_sends_a_chunk_again_and_again_holds_up_no_other_talk() -> None:

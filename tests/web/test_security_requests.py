@@ -1,5 +1,6 @@
 """A public Space under attack: bodies, headers, other origins, markup, a proxy in front of it."""
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -22,6 +23,8 @@ from clips import EXAMPLES, ROOT
 from gradio_client import Client, handle_file
 from recordings import RATE, encoded
 from serving import serving
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 
 import web.guard
 from speech_translation.audio import load_audio
@@ -193,6 +196,28 @@ def test_an_upload_that_is_broken_off_leaves_no_file(space: Space, sent: int) ->
     with begin_upload(space, bytes(sent)):
         assert until(lambda: space.files() != before)  # it had begun
     assert until(lambda: space.files() == before)
+
+
+def test_who_leaves_within_a_body_is_no_error_of_ours() -> None:
+    """The server would write a trace for each chunk of a talk that a network breaks off."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nobody is there")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    length = [(b"content-length", b"8")]
+    scope = {"type": "http", "method": "POST", "path": "/live/talk", "headers": length}
+    asyncio.run(web.guard.Guard(app, 1)(scope, receive, send))
+    assert not messages
 
 
 def test_a_range_beyond_a_file_ends(space: Space) -> None:

@@ -4,7 +4,9 @@ import re
 import socket
 
 import gradio as gr
+import httpx
 import pytest
+from own_space import running_space
 
 from app import build_page
 from speech_translation.engine import PHRASEBOOK
@@ -38,6 +40,16 @@ def test_what_is_on_or_off_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) ->
     assert read("--share=no").share is False
     monkeypatch.setenv("SPEECH_NO_CACHE", "yes")
     assert (read().no_cache, read("--no-cache", "no").no_cache) == (True, False)
+
+
+@pytest.mark.slow
+def test_a_space_without_limits_starts_and_says_so() -> None:
+    many = "9" * 20
+    counts = [f"--{name}={many}" for name in ("max-megabytes", "queue-size", "live-talks")]
+    with running_space("--max-seconds=inf", *counts) as space:
+        about = httpx.get(f"{space.url}about").json()
+        assert (about["megabytes"], about["seconds"]) == (int(many), None)
+        assert httpx.post(f"{space.url}live").status_code == 200
 
 
 def test_a_space_without_a_cache_keeps_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,8 @@ function show() {
   for (const id of ["transcript-choice", "live-transcript-choice"]) {
     if (find(id)) find(id).hidden = !known.transcript;
   }
-  find("limits").textContent = say("limits", { megabytes: known.megabytes, length: length(known.seconds) });
+  const { megabytes, seconds } = known;
+  find("limits").textContent = seconds ? say("limits", { megabytes, length: length(seconds) }) : say("limit", { megabytes });
   find("model").hidden = !known.description;
   find("model-description").textContent = known.description;
   dress(banner);
