@@ -86,7 +86,7 @@ def test_the_microphone_is_let_go_in_every_way_out(visit: Open) -> None:
     page.evaluate("microphones.at(-1).dispatchEvent(new Event('ended'))")
     expect(page.locator("#microphone-problem")).to_contain_text("was disconnected")
     until(lambda: page.evaluate(OPEN) == 0)
-    expect(cards(page)).to_have_count(0)
+    expect(cards(page)).to_have_count(1)  # what was said until then
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Results on the page: files, corrections, reloads, sound, and what is said of failures."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import web.line
 from speech_translation.audio import load_audio
 from speech_translation.engine import Request
 from speech_translation.engine.local import LocalEngine
+from speech_translation.errors import EngineError
 from speech_translation.types import SAMPLE_RATE, Direction, Hypothesis
 
 pytestmark = pytest.mark.slow
@@ -198,6 +200,23 @@ def test_a_reload_keeps_the_finished_lines_of_a_run_as_stop_does(visit: Open, lo
     expect(card.locator(".message")).not_to_contain_text("The page was left")
 
 
+def test_a_model_that_fails_on_the_way_leaves_what_was_finished(
+    visit: Open, long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Hypothesis]:
+        raise EngineError("The card is gone.")
+
+    page = visit()
+    card = upload(page, long)
+    expect_some_text(card)
+    monkeypatch.setattr(LocalEngine, "generate", fail)
+    expect(card).to_have_attribute("data-state", "partial")
+    expect(card.locator(".message")).to_contain_text("The translation failed on our side")
+    with page.expect_download() as download:
+        card.locator("[data-format=srt]").click()
+    assert download.value.suggested_filename == "long.partial.srt"
+
+
 def test_a_run_that_a_reload_broke_off_is_begun_again_with_one_click(
     visit: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +335,23 @@ def test_a_recording_that_does_not_reach_the_server_is_sent_again_with_one_click
     card.get_by_role("button", name="Try again").click()
     expect_text(card, reference("en_1"))
     expect(card.locator(".message")).to_be_hidden()
+
+
+def test_a_file_that_changes_while_it_waits_is_to_be_chosen_again(
+    visit: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.line, "AT_ONCE", 0)
+    page = visit(expected="ERR_UPLOAD_FILE_CHANGED")
+    written = tmp_path / "written.flac"
+    written.write_bytes((EXAMPLES / "ja_1.flac").read_bytes())
+    first = upload(page, EXAMPLES / "en_1.flac", written)
+    expect(first.locator(".state")).to_contain_text("in line")
+    written.write_bytes((EXAMPLES / "ja_2.flac").read_bytes())
+    os.utime(written, (1, 1))
+    first.locator(".stop").click()
+    card = cards(page).nth(1)
+    expect(card.locator(".message")).to_contain_text("This file has changed")
+    expect(card.get_by_role("button", name="Try again")).to_have_count(0)
 
 
 def test_a_long_text_has_a_line_for_each_segment(visit: Open) -> None:

@@ -13,6 +13,7 @@ from browsing import (
     expect_text,
     reload,
     text,
+    translate,
     upload,
 )
 from clips import EXAMPLES, reference
@@ -95,6 +96,25 @@ def test_recordings_that_wait_are_there_after_a_reload(
         expect(card.locator(".message")).to_contain_text("The page was left before")
         card.get_by_role("button", name="Try again").click()
         expect_text(card, reference(name))
+
+
+def test_a_clock_that_was_wrong_once_costs_no_later_result(visit: Open) -> None:
+    page = visit()
+    page.evaluate(
+        """async () => {
+            const { keep } = await import("/page/shelf.js");
+            const segment = { start: 0, end: 1, text: "未来の文。", direction: "en2ja", flags: [] };
+            for (let i = 0; i < 20; i++) {
+                await keep({ id: `late-${i}`, made: Date.now() + 1e10 + i, name: "late.flac",
+                    direction: "auto", state: "done", segments: [segment], duration: 1 });
+            }
+        }"""
+    )
+    reload(page)
+    expect(cards(page)).to_have_count(20)
+    translate(page, "en_1")
+    reload(page)
+    expect_text(cards(page).first, reference("en_1"))
 
 
 def test_a_page_that_is_open_does_not_keep_a_newer_one_from_its_store(visit: Open) -> None:

@@ -6,4 +6,4 @@ export function hold(name, over = new Promise(() => {})) {
 }
 
 /** Resolves once no tab holds `name`; at once where the browser cannot tell, as without https. */
-export const released = async (name) => navigator.locks?.request(name, () => {});
+export const released = async (name) => navigator.locks?.request(name, () => {}).catch(() => {});

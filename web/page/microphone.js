@@ -12,14 +12,15 @@ let problem = "";
 
 /** Open and close the microphone with the big button; `onRecording(blob, name)` gets what it heard. */
 export function setUpMicrophone(onRecording) {
-  find("microphone").addEventListener("click", () => (session ? finish(onRecording) : begin()));
+  find("microphone").addEventListener("click", () => (session ? finish(onRecording) : begin(onRecording)));
   find("microphone-cancel").addEventListener("click", () => discard());
   addEventListener("pagehide", () => discard());
+  addEventListener("beforeunload", (event) => { if (session?.began) event.preventDefault(); }); // it would be lost
   onLanguage(show);
   show();
 }
 
-async function begin() {
+async function begin(onRecording) {
   const own = { parts: [], levels: [], began: 0, over: false };
   session = own;
   problem = "";
@@ -31,7 +32,11 @@ async function begin() {
     own.capture = await Capture.of(stream, (samples) => hear(own, samples), RATE);
     if (own.over) return own.capture.stop();
     own.began = performance.now();
-    stream.getAudioTracks()[0].addEventListener("ended", () => discard("microphone_lost", own));
+    stream.getAudioTracks()[0].addEventListener("ended", () => {
+      if (own.over) return;
+      problem = "microphone_lost";
+      finish(onRecording);
+    });
     own.timer = setInterval(show, 200);
     show();
   } catch (error) {
@@ -65,12 +70,12 @@ async function finish(onRecording) {
   if (own.parts.length) onRecording(wav(own.parts, own.capture.rate), say("recording_name", { time: now() }));
 }
 
-async function discard(key = "", own = session) {
+async function discard() {
+  const own = session;
   if (!own || own.over) return;
   own.over = true;
   clearInterval(own.timer);
-  if (session === own) session = null;
-  problem = key;
+  session = null;
   show();
   await own.capture?.stop();
 }

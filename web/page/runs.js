@@ -14,6 +14,8 @@ import { onLanguage } from "./words.js";
 
 const STOPPED_WITHIN = 10_000; // milliseconds; then the server is taken to be gone
 
+const HOPELESS = ["too_large", "file_changed"]; // to send again
+
 const cards = new Map();
 const line = []; // cards that wait for this page's own run
 let active = null;
@@ -68,7 +70,8 @@ function take(card) {
 
 /** Translate recordings, `[{blob, name}]`. The first one ends the run that is under way. */
 export function translate(recordings) {
-  const now = Date.now();
+  // The newest are kept, also where the clock was wrong when others were made.
+  const now = Math.max(Date.now(), ...[...cards.values()].map((card) => card.data.made));
   const fresh = recordings.map(({ blob, name }, i) => {
     const data = {
       id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), made: now + recordings.length - i, name, blob,
@@ -110,7 +113,7 @@ async function next() {
     card.data.upload = await card.sending.done;
   } catch (error) {
     card.sending = null;
-    if (active === card) finish(card, { state: "refused", ...(card.stopped ? { message: { key: "cancelled" } } : { message: error.said, hopeless: error.said?.key?.startsWith("too_large") }) });
+    if (active === card) finish(card, { state: "refused", ...(card.stopped ? { message: { key: "cancelled" } } : { message: error.said, hopeless: HOPELESS.some((key) => error.said?.key?.startsWith(key)) }) });
     return;
   }
   card.sending = null;
@@ -148,6 +151,7 @@ function hear(value) {
     keep(kept(card));
     return;
   }
+  if (news.state === "refused") return finish(card, { ...news, ...part(card.data, news.message) });
   if (OVER.includes(news.state)) return finish(card, news);
   const finished = card.data.segments.length;
   card.hear(news);
@@ -156,7 +160,7 @@ function hear(value) {
 
 /** Gradio's event failed, and nothing more will be heard of it. */
 function failed() {
-  if (active) finish(active, part(active.data, active.stopped ? "cancelled" : "broken"));
+  if (active) finish(active, part(active.data, { key: active.stopped ? "cancelled" : "broken" }));
 }
 
 window.speechPage = { request, hear, failed };
@@ -166,17 +170,17 @@ function showShelf() {
   find("cards-empty").hidden = Boolean(cards.size);
 }
 
-/** The end of a run of which the server says nothing more: what was finished stays, as after Stop. */
-function part({ segments, total }, key) {
-  if (!segments.length) return { state: "refused", message: { key } };
+/** The end of a run that is broken off: what was finished stays, as after Stop. */
+function part({ segments, total }, message) {
+  if (!segments.length) return { state: "refused", message };
   const rest = { kind: "untranslated", start: segments.at(-1).end, end: total };
-  return { state: "partial", message: { key }, duration: total, figures: { raw: { remarks: [rest] } } };
+  return { state: "partial", message, duration: total, figures: { raw: { remarks: [rest] } } };
 }
 
 /** Put back a kept result. */
 function restore(data) {
   if (cards.has(data.id)) return;
-  if (!OVER.includes(data.state)) Object.assign(data, part(data, "interrupted"));
+  if (!OVER.includes(data.state)) Object.assign(data, part(data, { key: "interrupted" }));
   const card = new Card(data, acts);
   const [older] = [...cards.values()].filter((other) => other.data.made < data.made).sort((a, b) => b.data.made - a.data.made);
   cards.set(data.id, card);

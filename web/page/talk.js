@@ -7,8 +7,8 @@ const CHUNK = 0.5; // seconds
 const AGAIN = 1000; // milliseconds until what failed is tried again
 const SLOW = 15_000; // milliseconds without an answer until that is said
 const GONE = 120_000; // milliseconds without an answer until the chunk is sent again
-const LONGEST = 2_000_000; // samples in one request
-const TRIES = 3; // for a chunk that is refused, and for the end of a talk while the model fails
+const LONGEST = 500_000; // samples in one request: many a proxy lets no more than 1 MB through
+const TRIES = { refused: 3, failed: 60 }; // for a chunk, and for the end of a talk while the model fails
 
 /**
  * A talk, which goes on after the `former` one.
@@ -17,8 +17,8 @@ const TRIES = 3; // for a chunk that is refused, and for the end of a talk while
  */
 export class Talk {
   constructor(options, former, hears) {
-    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, waiting: 0,
-      delivered: 0, growing: "", leaving: new AbortController(), awaken: () => {} });
+    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, left: false,
+      waiting: 0, delivered: 0, growing: "", awaken: () => {} });
   }
 
   /** A talk whose page was left, as `kept` says: the server has its last words. */
@@ -28,8 +28,6 @@ export class Talk {
 
   /** What `resumed` needs. */
   get kept() { return { id: this.id, seq: this.seq, growing: this.growing }; }
-
-  get left() { return this.leaving.signal.aborted; }
 
   /** Open a talk on the server; throws a Problem. */
   async open() {
@@ -92,10 +90,11 @@ export class Talk {
       const url = `${root()}/live/${this.id}?seq=${this.seq}&rate=${this.rate}&known=${this.known}` +
         (last ? "&last=1" : "");
       const slow = setTimeout(() => this.hears.note("live_slow"), SLOW);
-      const signal = AbortSignal.any([this.leaving.signal, AbortSignal.timeout(GONE)]);
-      const reply = await fetch(url, { method: "POST", body, signal }).catch(() => null);
+      const asking = this.asking = new AbortController();
+      const gone = setTimeout(() => asking.abort(), GONE);
+      const reply = await fetch(url, { method: "POST", body, signal: asking.signal }).catch(() => null);
       const answer = await reply?.json().catch(() => null) ?? {};
-      clearTimeout(slow);
+      for (const timer of [slow, gone]) clearTimeout(timer);
       if (this.left) return;
       const fate = fateOf(reply, answer);
       if (fate === "taken") {
@@ -116,7 +115,7 @@ export class Talk {
         this.seq = answer.next;
         this.hears.lost();
       } else if (fate === "refused" || (last && fate === "failed")) { // after 500 the server has what was said
-        if (++failures < TRIES) continue;
+        if (++failures < TRIES[fate]) continue;
         this.hears.lost();
         break;
       }
@@ -126,7 +125,8 @@ export class Talk {
 
   /** Forget the talk, here and on the server, and wait for no answer. */
   leave() {
-    this.leaving.abort();
+    this.left = true;
+    this.asking?.abort();
     this.awaken();
     if (this.id) fetch(`${root()}/live/${this.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   }
@@ -135,7 +135,6 @@ export class Talk {
 /** What became of a chunk. "lost": somebody else answered, like a proxy or the login page of a network. */
 function fateOf(reply, { segments, next }) {
   const captions = Array.isArray(segments) && Number.isInteger(next);
-  if (reply?.ok && captions) return "taken";
-  if (!reply || reply.ok || reply.status > 500) return "lost";
-  return { 404: "forgotten", 409: captions ? "missing" : "lost", 500: "failed" }[reply.status] ?? "refused";
+  if (captions && (reply.ok || reply.status === 409)) return reply.ok ? "taken" : "missing";
+  return { 400: "refused", 404: "forgotten", 413: "refused", 500: "failed" }[reply?.status] ?? "lost";
 }

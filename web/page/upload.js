@@ -21,10 +21,14 @@ export function upload({ name, blob }, onSent = () => {}) {
       else if (request.status === 413) reject(new Problem("too_large_between")); // for a proxy
       else reject(new Problem("upload_failed"));
     };
-    request.onerror = request.onabort = () => reject(new Problem("upload_failed"));
+    request.onerror = async () => reject(new Problem(await readable(blob) ? "upload_failed" : "file_changed"));
+    request.onabort = () => reject(new Problem("upload_failed"));
     request.send(form);
   });
   return { done, abort: () => request.abort() };
 }
+
+/** Whether a file is still there as it was chosen: browsers do not read one that is written to. */
+const readable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 const fileName = (name, blob) => (/\.\w{1,5}$/.test(name) ? name : `${name}${blob.type === "audio/wav" ? ".wav" : ""}`);
