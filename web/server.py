@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import urllib.request
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,8 +68,9 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
     demo.queue(max_size=4 * THREADS, api_open=False)  # long before, web/line.py refuses, in words
     visits.watch(demo)
     UploadParser.install()
+    _reach_itself(settings.host)
     _, url, _ = demo.launch(
-        server_name=settings.host,
+        server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
         server_port=settings.port,
         share=settings.share,
         inbrowser=settings.open,
@@ -99,6 +101,13 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
         # aborts the process.
         os._exit(0)
     return demo, url
+
+
+def _reach_itself(host: str) -> None:
+    """Let Gradio, which asks its own server at its start, do so past the environment's proxies."""
+    if proxies := urllib.request.getproxies_environment():
+        exempt = proxies.get("no", ""), host, "localhost"
+        os.environ["no_proxy"] = ",".join(filter(None, exempt))
 
 
 def _load(settings: Settings) -> Engine:

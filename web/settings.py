@@ -40,6 +40,10 @@ class Settings:
     max_seconds: float = 2 * 3600.0
     live_talks: int = 8
 
+    def __post_init__(self) -> None:
+        """An IPv6 address may stand in brackets, as in a URL."""
+        object.__setattr__(self, "host", self.host.strip("[]"))
+
     @property
     def first_direction(self) -> Direction:
         """What the page begins with, unless told: what is known to work with the model.

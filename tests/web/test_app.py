@@ -19,13 +19,15 @@ import soxr
 from clips import EXAMPLES, ROOT, TWO_LANGUAGES, reference, two_languages
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from own_space import running_space
+from own_space import free_port, running_space
 from recordings import film, tracks
 
 import web.line
+from app import build_page
 from speech_translation.audio import load_audio
 from speech_translation.types import SAMPLE_RATE
 from web.loading import Loading
+from web.server import launch
 from web.service import Service
 from web.settings import Settings, parser
 
@@ -45,6 +47,23 @@ def test_importing_the_app_loads_no_weights() -> None:
     code = "import sys, app; print('torch' in sys.modules, 'qwen_asr' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.split() == ["False", "False"], run.stderr
+
+
+def test_a_space_starts_behind_a_proxy_that_does_not_know_it() -> None:
+    dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+    with running_space(environment={**dead, "NO_PROXY": "example.org"}) as space:
+        assert httpx.get(space.url).is_success
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_a_space_has_an_ipv6_address(host: str) -> None:
+    settings = Settings(model="phrasebook", host=host, port=free_port())
+    demo, url = launch(build_page, settings, wait=False)
+    try:
+        assert url == f"http://[::1]:{settings.port}/"
+        assert f'"root":"{url[:-1]}"' in httpx.get(url).text
+    finally:
+        demo.close()
 
 
 def test_settings_come_from_options_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
