@@ -42,8 +42,10 @@ _STEP = 6.0206  # dB: gains are powers of two, which change no digit of a sample
 
 # Channels cancel each other where they correlate below this; above its negative they do not.
 _OPPOSED = -0.3
-_NEIGHBOURS = 8_000  # Hz, of the means whose differences tell that
-_APART = 24  # means, of which two are looked at
+_NEIGHBOURS = 2_000  # Hz, of the means whose differences tell that
+_MOMENT = 40  # such differences, 0.04 s
+_QUARTER = 4  # of the moments are the loudest, and as many the softest
+_SPEAKS = 3  # times as loud are those where somebody speaks; noise alone tells nothing
 _RAMP = 0.01  # seconds in which the weights of the channels change, so that nothing clicks
 
 
@@ -59,10 +61,14 @@ class Mixer:
 
     def mix(self, block: Samples, rate: int) -> Samples:
         """Mix `block`, float32 `[frames, channels]` at `rate` Hz, to float32 `(frames,)`."""
-        channels = block.shape[1]
-        if channels == 1:
+        if block.shape[1] == 1:
             return block[:, 0]
-        before = self._weights
+        seconds = range(0, len(block), rate)
+        return np.concatenate([self._mix(block[at : at + rate], rate) for at in seconds])
+
+    def _mix(self, block: Samples, rate: int) -> Samples:
+        """A second, in which no cable is changed."""
+        channels, before = block.shape[1], self._weights
         if before is None or len(before) != channels:
             before = _turned(block, rate, np.full(channels, 1 / channels, np.float32))
         now = self._weights = _turned(block, rate, before)
@@ -78,14 +84,14 @@ class Mixer:
 def _turned(block: Samples, rate: int, weights: Samples) -> Samples:
     """`weights` with the signs that keep the channels of `block` from cancelling each other."""
     # Differences weigh speech more than hum, and a constant not at all. Of what lies above speech,
-    # codecs keep no phase. A part of the block tells enough.
-    near, whole = max(1, rate // _NEIGHBOURS), _APART * max(1, rate // _NEIGHBOURS)
-    pieces = block[: len(block) // whole * whole].reshape(-1, whole, block.shape[1])
+    # codecs keep no phase, and hiss is louder than speech.
+    near = max(1, rate // _NEIGHBOURS)
+    pieces = block[: len(block) // (2 * near) * 2 * near].reshape(-1, 2 * near, block.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         steps = pieces[:, near] - pieces[:, 0]
         for k in range(1, near):
             steps += pieces[:, near + k] - pieces[:, k]
-        products = (steps.T @ steps).astype(np.float64)
+        products = _of_what_changes(steps.astype(np.float64))
     energies = products.diagonal()
     if not np.isfinite(products).all() or not energies.any():
         return weights
@@ -100,6 +106,23 @@ def _turned(block: Samples, rate: int, weights: Samples) -> Samples:
                 turned[channel] = np.copysign(weights[channel], alike)
         mixed[channel] = np.sign(turned[channel])
     return turned
+
+
+def _of_what_changes(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The products `[channels, channels]` of all pairs of channels, `[n, channels]`.
+
+    Noise that all of them share, but speech does not, is the same in loud moments and in soft ones.
+    Where nothing else is heard, they are zero.
+    """
+    moments = steps[: len(steps) // _MOMENT * _MOMENT].reshape(-1, _MOMENT, steps.shape[1])
+    if len(moments) < _QUARTER:
+        return steps.T @ steps
+    products = moments.transpose(0, 2, 1) @ moments
+    order = np.argsort(np.trace(products, axis1=1, axis2=2))
+    count = len(moments) // _QUARTER
+    soft, loud = products[order[:count]].sum(0), products[order[-count:]].sum(0)
+    changing: npt.NDArray[np.float64] = loud - soft
+    return changing if np.trace(loud) > _SPEAKS * np.trace(soft) else np.zeros_like(soft)
 
 
 def bring_to_full_scale(samples: Samples) -> None:

@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import soxr
 from clips import CLIPS, DIRECTIONS, clip, reference
 from recordings import RATE, wav
 
@@ -247,6 +248,28 @@ def test_a_constant_and_hum_in_both_channels_hide_nothing() -> None:
     assert abs(np.corrcoef(np.diff(mixed), np.diff(speech))[0, 1]) > 0.9
 
 
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+@pytest.mark.parametrize("below", [0, 6, 10])
+def test_noise_in_both_channels_hides_no_crossed_wires(below: float, rate: int) -> None:
+    """Hiss that both channels share, as of one amplifier, so much below speech."""
+    noise = np.random.default_rng(5)
+    for name in SHORT:
+        speech = soxr.resample(clip(name), RATE, rate)
+        loud = np.abs(speech) > 0.01 * np.abs(speech).max()
+        hiss = noise.standard_normal(len(speech)) * speech[loud].std() * 10 ** (-below / 20)
+        crossed = Mixer().mix(np.stack([speech + hiss, hiss - speech], 1).astype(np.float32), rate)
+        both = Mixer().mix(np.stack([speech + hiss, speech + hiss], 1).astype(np.float32), rate)
+        assert abs(np.corrcoef(crossed, speech)[0, 1]) > 0.95
+        np.testing.assert_allclose(both, speech + hiss, atol=1e-5)
+
+
+def test_a_cable_that_is_changed_in_the_middle_hides_nothing() -> None:
+    speech = np.tile(clip("en_1"), 2)
+    turns = np.repeat([-1, 1], len(clip("en_1")))
+    mixed = load_audio(wav(np.stack([speech, turns * speech], 1)))
+    assert [span_of(x) for x in find_segments(mixed)] == [span_of(x) for x in find_segments(speech)]
+
+
 def test_speech_in_any_channel_is_heard() -> None:
     english, japanese = clip("en_1"), clip("ja_1")
     for channel in range(6):
@@ -262,10 +285,12 @@ def test_speech_in_any_channel_is_heard() -> None:
 
 
 def test_signs_that_change_do_not_click() -> None:
-    tone = np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32)
+    time = np.arange(RATE) / RATE
+    tone = (np.sin(2 * np.pi * 200 * time) * (0.6 + 0.4 * np.cos(20 * time))).astype(np.float32)
     mixer = Mixer()
     first = mixer.mix(np.stack([tone, tone], 1), RATE)
     second = mixer.mix(np.stack([tone, -tone], 1), RATE)
+    np.testing.assert_array_equal(np.abs(second[RATE // 10 :]), np.abs(tone[RATE // 10 :]))
     assert np.abs(np.diff(np.r_[first, second])).max() < 1.5 * np.abs(np.diff(tone)).max()
 
 
