@@ -250,17 +250,6 @@ def test_a_talk_goes_on_after_the_browser_has_suspended_its_sound(visit: Open) -
     clear_captions(page)
 
 
-def test_a_double_click_on_stop_stops_once(visit: Open) -> None:
-    page = visit(path="#live", script=TRACKS)
-    page.click("#live-audio")
-    expect(page.locator("#live-line")).not_to_have_text("")
-    with page.expect_request(lambda request: "last=1" in request.url):
-        page.locator("#live-audio").evaluate("button => { button.click(); button.click(); }")
-    expect(page.locator("#live-audio")).to_have_text("Go on speaking")
-    assert page.evaluate("tracks.every((x) => x.readyState === 'ended')")
-    clear_captions(page)
-
-
 def test_a_start_can_be_taken_back_while_the_server_says_nothing(visit: Open) -> None:
     page = visit(path="#live", script=TRACKS)
     page.route("**/live?*", lambda route: None)

@@ -113,7 +113,7 @@ function begin(fresh, capture) {
   talk = fresh;
   talk.began = performance.now();
   capture.stream.getAudioTracks()[0].addEventListener("ended", () => {
-    if (talk === fresh) breakOff(fresh);
+    if (talk === fresh && !fresh.ended) breakOff(fresh);
   });
   timer = setInterval(show, 500);
   stayAwake();
@@ -157,8 +157,6 @@ function hear(answer) {
 
 async function stop() {
   const own = talk;
-  if (own.stopping) return;
-  own.stopping = true;
   await hush(own);
   show();
   await lastWords(own);
@@ -167,7 +165,6 @@ async function stop() {
 /** The source of a talk has ended by itself. Whoever shared a screen has stopped that by hand. */
 async function breakOff(own) {
   const [track] = own.capture.stream.getVideoTracks();
-  if (own.stopping) return;
   await stop();
   if (talk !== own || track) return;
   note = "live_microphone_lost";
