@@ -261,7 +261,8 @@ def _load(file: BinaryIO, max_seconds: Seconds, name: str, wanted: Wanted) -> Sa
 def _decode(file: BinaryIO, part: Part, timeline: Timeline, name: str, wanted: Wanted) -> bool:
     """Add a part of a file to the timeline; whether any decoder could read it."""
     decoders: list[Callable[..., Iterator[Frame]]] = []
-    if for_sndfile(file, part) and wanted.track is None:  # it knows none by its language
+    # It knows no track by its language, and believes each length.
+    if for_sndfile(file, part) and wanted.track is None and not part.longer:
         decoders.append(sndfile_frames)
     decoders.append(partial(av_frames, name=name, wanted=wanted))
     timeline.begin()

@@ -73,6 +73,8 @@ class Decoded(NamedTuple):
     samples: Samples
     time: Seconds | None
     damaged: bool
+    rest: Seconds = 0.0
+    """How long the file says that nothing sounds before it."""
 
     @property
     def length(self) -> Seconds:
@@ -149,6 +151,7 @@ class Clock:
             elif length is not None:
                 self._whole = length
         self._shift: Seconds = 0.0  # what the stamps lack
+        self._rest: Seconds = 0.0  # in which nothing sounded, since that was last said
         self._end: Seconds = 0.0  # of the last frame
         self._first: Seconds | None = None  # the first stamp
         self._bytes = self._seconds = 0.0  # that were decoded
@@ -192,9 +195,11 @@ class Clock:
                 late = frame.time - (self._zero or 0.0)
                 if late > JITTER:
                     at, self._shift = late, 0.0
-            elif damaged:  # what was lost before it is known by its length alone
-                at = self._end + self._shift
-                self._shift = 0.0
+            self._rest += frame.rest
+            if at is None and (damaged or self._rest > JITTER):
+                # What was lost before it is known by its length alone.
+                at = self._end + self._rest + self._shift
+                self._rest = self._shift = 0.0
         elif frame.time is not None:
             wraps = self._wrapping and self._first is None
             if self._zero is None or (wraps and frame.time - self._zero > _HALF_WRAP):

@@ -110,7 +110,7 @@ def av_frames(file: SimpleNamespace, name: str, wanted: Wanted) -> Iterator[Fram
         if not container.streams.audio:
             raise NoTrack(f"{name} has no sound track. Choose a file with sound.", "no_track")
         track = _track(container, name, wanted)
-        skipped = Skipped(file, set(container.format.name.split(",")))
+        skipped = Skipped(file, set(container.format.name.split(",")), track.index)
         for stream in container.streams:
             if stream is not track and not skipped.needs_all:
                 stream.discard = av.stream.Discard.all
@@ -138,6 +138,8 @@ def _opened(file: Any) -> Any:
     try:
         # Of a video it would also decode some pictures, and its video decoders break most often.
         only_this = ONLY_THIS_FILE | {"codec_whitelist": _audio_decoders()}
+        if file.longer:
+            only_this |= {"ignore_length": "1"}
         # Old tags are often not UTF-8 (Shift JIS above all); nobody reads them here.
         return av.open(file, container_options=only_this, metadata_errors="replace")
     except av.error.FFmpegError as error:
@@ -189,7 +191,7 @@ def _decoded(container: Any, track: Any, clock: Clock, skipped: Skipped) -> Iter
     codec = track.codec_context  # none if nothing decodes it
     spoken = codec is not None and codec.name.startswith("amr")
     packets = container.demux(*streams)
-    damaged, tries = False, 0
+    damaged, rest, tries = False, 0.0, 0
     while True:
         try:
             packet = next(packets)
@@ -208,6 +210,7 @@ def _decoded(container: Any, track: Any, clock: Clock, skipped: Skipped) -> Iter
         if lost := skipped.before(packet):
             clock.skip(lost)
             damaged = True
+        rest += float(skipped.empty * (track.time_base or 0))
         if packet.stream is not track:
             clock.count(packet, 0.0)
             continue
@@ -232,9 +235,9 @@ def _decoded(container: Any, track: Any, clock: Clock, skipped: Skipped) -> Iter
             if not frame.samples or not frame.sample_rate:
                 continue
             time = None if frame.pts is None else frame.time
-            decoded = Decoded(frame.sample_rate, _to_float(frame), time, damaged)
+            decoded = Decoded(frame.sample_rate, _to_float(frame), time, damaged, rest)
             clock.count(packet, decoded.length)
-            damaged = False
+            damaged, rest = False, 0.0
             yield decoded
 
 

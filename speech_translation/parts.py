@@ -22,6 +22,7 @@ OGG_HEADER = 27
 """Bytes of a page before its table of segments."""
 
 _CHUNK = 1 << 20  # bytes searched at a time
+_CHUNK_HEAD = 8  # bytes of the name and the length of a piece
 _PIECES = 1_000_000  # of a recording; one with more is taken for the rest of the file
 # Lengths from here on, by their bytes, are those of who writes a stream and cannot go back.
 _UNKNOWN = {4: 0x7FFF0000, 8: 1 << 62}
@@ -73,6 +74,8 @@ class Part(NamedTuple):
     end: int
     lacking: int = 0
     """What it should have besides, by its own header: it is cut short."""
+    longer: bool = False
+    """Whether its sound goes on behind where its header says that it ends, up to the part's end."""
 
 
 def file_size(file: BinaryIO) -> int:
@@ -94,7 +97,7 @@ def find_parts(file: BinaryIO) -> list[Part]:
         parts.append(Part(at, following, max(0, end - size)))
         at = following
     parts[-1] = parts[-1]._replace(end=size)
-    return parts
+    return [part._replace(longer=_is_longer(file, part)) for part in parts]
 
 
 def window(file: BinaryIO, part: Part) -> SimpleNamespace:
@@ -119,6 +122,7 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
             seek=seek_whole,
             tell=file.tell,
             descriptor=file.fileno() if on_disk else None,
+            longer=part.longer,
         )
     place = 0
 
@@ -138,7 +142,9 @@ def window(file: BinaryIO, part: Part) -> SimpleNamespace:
         place = base + offset
         return place
 
-    return SimpleNamespace(read=read, seek=seek, tell=lambda: place, descriptor=None)
+    return SimpleNamespace(
+        read=read, seek=seek, tell=lambda: place, descriptor=None, longer=part.longer
+    )
 
 
 def _end(file: BinaryIO, start: int, size: int) -> int:
@@ -180,6 +186,44 @@ def _after(start: int, length: bytes, order: str) -> int | None:
     """The end of what begins at `start` and has that length; None where nobody knew it."""
     number = int.from_bytes(length, order)  # type: ignore[arg-type]
     return start + number if 0 < number < _UNKNOWN.get(len(length), 0) else None
+
+
+def _is_longer(file: BinaryIO, part: Part) -> bool:
+    """Whether a WAV file has sound behind where it says that it ends, for a second or more.
+
+    A recorder that was killed has written a length before, or none, and four bytes hold no more
+    than 4 GB. What follows the sound in a whole file are chunks, zeros, or a tag.
+    """
+    head = read_upto(file, part.start, 36, part.end)
+    if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE":
+        return False
+    rate, at = 0, part.start + 12
+    for _ in range(_PIECES):
+        chunk = read_upto(file, at, 24, part.end)
+        length = int.from_bytes(chunk[4:8], "little")
+        if chunk[:4] == b"fmt ":
+            rate = int.from_bytes(chunk[16:20], "little")
+        if chunk[:4] == b"data" or len(chunk) < _CHUNK_HEAD:
+            break
+        at += _CHUNK_HEAD + length + length % 2
+    if chunk[:4] != b"data" or not rate:
+        return False
+    if head[:4] != b"RIFF":
+        length = int.from_bytes(head[28:36], "little")
+    elif not 0 < length < _UNKNOWN[4]:
+        return False  # both decoders take it for unknown
+    at += _CHUNK_HEAD + length
+    if part.end - at < rate:
+        return False
+    first, last = (read_upto(file, place, _CHUNK, part.end) for place in (at, part.end - rate))
+    if not any(first + last) or first.startswith((b"TAG", b"ID3", b"APETAGEX")):
+        return False
+    chunks = (read_upto(file, at + odd, _CHUNK_HEAD, part.end) for odd in (0, length % 2))
+    return not any(
+        re.fullmatch(rb"[ -~]{4}", chunk[:4])
+        and int.from_bytes(chunk[4:], "little") <= part.end - at
+        for chunk in chunks
+    )
 
 
 def _ogg(file: BinaryIO, start: int, size: int) -> int:

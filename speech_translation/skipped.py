@@ -22,11 +22,17 @@ _CACHED = 1 << 16  # bytes read at a time
 
 
 class Skipped:
-    """Follows the packets of a file of the formats `names`, all of them and in their order."""
+    """Follows the packets of a file of the formats `names`, all of them and in their order.
 
-    def __init__(self, file: SimpleNamespace, names: set[str]) -> None:
+    `track` is the index of the stream whose empty chunks count.
+    """
+
+    def __init__(self, file: SimpleNamespace, names: set[str], track: int) -> None:
         self._file = file
         self._chunks = "avi" in names
+        self._name = b"%02dwb" % track
+        self.empty = 0
+        """Chunks of the track before the last packet that hold nothing: time in which it rests."""
         self._placed = bool(names & _PLACED)
         self._counted = bool(names & _COUNTED)
         self._end: int | None = None  # of the last packet; None before the first
@@ -39,6 +45,7 @@ class Skipped:
 
     def before(self, packet: Any) -> int:
         """How many bytes before `packet` belong to nothing."""
+        self.empty = 0
         if not packet.size or packet.pos is None or packet.pos < 0:
             return 0
         if self._counted:
@@ -46,9 +53,9 @@ class Skipped:
         if not self._placed:
             return 0
         before, self._end = self._end, max(self._end or 0, packet.pos + packet.size)
-        if before is None or packet.pos - before <= _BETWEEN:
+        if before is None or (self._chunks and self._reached(before, packet.pos - _CHUNK)):
             return 0
-        if self._chunks and self._reached(before, packet.pos - _CHUNK):
+        if packet.pos - before <= _BETWEEN:
             return 0
         return int(packet.pos - before)
 
@@ -69,6 +76,7 @@ class Skipped:
     def _reached(self, start: int, end: int) -> bool:
         """Whether whole chunks, as those of an index, lead from `start` to `end`."""
         start += start % 2
+        empty = 0
         for _ in range(_MOST_CHUNKS):
             if start >= end:
                 break
@@ -76,7 +84,9 @@ class Skipped:
             if not header[:4].isascii() or not header[:4].decode("ascii").isprintable():
                 return False
             length = int.from_bytes(header[4:], "little")
+            empty += header[:4] == self._name and not length
             start += _CHUNK + (4 if header[:4] in _LISTS else length + length % 2)
+        self.empty = empty if start == end else 0
         return start == end
 
     def _read(self, start: int, count: int) -> bytes:

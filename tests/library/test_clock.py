@@ -55,6 +55,22 @@ def test_the_sound_of_an_avi_begins_where_its_header_says(codec: str) -> None:
     assert spoken(load_audio(plain)) == [pytest.approx((0.36, 3.05), abs=0.1)]
 
 
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac", "ac3"])
+def test_empty_chunks_of_an_avi_are_silence(codec: str) -> None:
+    """FFmpeg writes one for each frame that is not there; its decoder does not count them."""
+    end = len(speech()) / FAST
+    twice = np.concatenate([speech(), speech()])
+    samples, remarks = heard(film("avi", codec, twice, lambda t: t + 5 * (t > end - 0.01)))
+    first, second = spoken(samples)
+    assert first == pytest.approx((0.38, 3.05), abs=0.1)
+    assert second == pytest.approx((0.38 + end + 5, 3.05 + end + 5), abs=0.1)
+    (said,) = remarks
+    assert said.startswith("from 3.")
+    assert said.endswith("it holds no sound")
+    samples, _ = heard(film("avi", codec, speech(), lambda t: t + 4))
+    assert spoken(samples)[-1] == pytest.approx((4.38, 7.05), abs=0.1)
+
+
 @pytest.mark.parametrize(("kind", "codec"), BOXES)
 def test_a_gap_is_silence(kind: str, codec: str) -> None:
     end = len(speech()) / FAST

@@ -277,6 +277,25 @@ def test_what_nobody_knew_when_it_was_written_is_not_missing(length: int) -> Non
     assert remarks == []
 
 
+@pytest.mark.parametrize("kind", ["WAV", "RF64"])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_wave_goes_on_behind_a_length_that_is_too_small(kind: str, share: float) -> None:
+    """As of a recorder that was killed, or of more than 4 GB."""
+    whole = np.tile(clip("en_1"), 3)
+    data = bytearray(wav(whole, kind=kind))
+    sound = data.index(b"data") + 8
+    length = round(share * len(whole)) * 2
+    if kind == "WAV":
+        data[4:8], data[sound - 4 : sound] = (
+            size.to_bytes(4, "little") for size in (sound + length - 8, length)
+        )
+    else:
+        data[28:36] = length.to_bytes(8, "little")
+    np.testing.assert_allclose(load_audio(bytes(data)), whole, atol=1e-4)
+    tagged = load_audio(wav(whole) + b"LIST" + (50_000).to_bytes(4, "little") + b"INFO" * 12_500)
+    np.testing.assert_array_equal(tagged, load_audio(wav(whole)))
+
+
 def test_sound_that_ends_before_the_picture_or_the_captions_is_whole(tmp_path: Path) -> None:
     shorter = film("matroska", "aac", speech()[: 2 * FAST], lambda t: t * 1.65)
     source, captioned = tmp_path / "talk.mkv", tmp_path / "captioned.mkv"
