@@ -8,6 +8,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from speech_translation.parts import id3_length
+
 # Their packets say where they lie, with no more than this between two of them.
 _PLACED = {"matroska", "flv", "avi"}
 _BETWEEN = 256  # bytes: a header, the beginning of a cluster
@@ -71,7 +73,8 @@ class Skipped:
             self._counted = False  # it is not in the file as it is
             return 0
         self._end = begin + place + size
-        return 0 if first else place
+        tag = id3_length(self._read(begin, _HEAD))  # as in front of each segment of a live stream
+        return 0 if first else max(0, place - tag)
 
     def _reached(self, start: int, end: int) -> bool:
         """Whether whole chunks, as those of an index, lead from `start` to `end`."""

@@ -359,6 +359,19 @@ def test_a_hole_in_sound_without_a_clock_is_said(name: str) -> None:
         assert remarks == [f"at {start} s sound is missing, and nobody knows how much"]
 
 
+@pytest.mark.parametrize("kind", ["adts aac", "mp3 libmp3lame"])
+def test_tags_between_segments_of_a_stream_are_no_damage(kind: str) -> None:
+    """As in the pieces of a radio's live stream, whose tags say when each begins."""
+    container, codec = kind.split()
+    options = {"write_xing": "0", "id3v2_version": "0"} if container == "mp3" else {}
+    segment = encoded(container, codec, speech(), FAST, options=options)
+    stamp = b"PRIV" + (53).to_bytes(4, "big") + bytes(2) + b"com.apple.streaming".ljust(53, b"\0")
+    tag = b"ID3\4\0\0\0\0\0" + bytes([len(stamp)]) + stamp
+    samples, remarks = heard((tag + segment) * 3)
+    assert len(samples) == pytest.approx(3 * len(load_audio(segment)), abs=0.1 * RATE)
+    assert remarks == []
+
+
 @pytest.mark.parametrize("count", [20_000, 100_000])
 def test_zeros_behind_the_last_frame_are_no_sound(count: int) -> None:
     part = recording("mp3 libmp3lame", times=3)
