@@ -177,6 +177,7 @@ def _track(container: Any, name: str, wanted: Wanted) -> Any:
             stream.metadata.get("language", ""),
             aside=bool(stream.disposition & aside),
             best=stream is best,
+            unread=stream.codec_context is None,
         )
         for stream in streams
     ]

@@ -25,6 +25,8 @@ class Track(NamedTuple):
     """Whether it is a commentary or describes the pictures."""
     best: bool = False
     """Whether a player would take it."""
+    unread: bool = False
+    """Whether nothing here can decode it."""
 
 
 class Wanted(NamedTuple):
@@ -42,8 +44,9 @@ def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
     """The index of the wanted one of `tracks`, which are those of the file `name`.
 
     Without a number or a language it is the first in the language that is spoken, commentaries
-    last, or else the one that a player takes. The only track is the wanted one if it does not say
-    its language. Raises AudioError if there is no such track.
+    last, or else the one that a player takes. One that nothing decodes is taken only if it is asked
+    for. The only track is the wanted one if it does not say its language. Raises AudioError if
+    there is no such track.
     """
     asked = wanted.track
     if isinstance(asked, str) and asked.isdecimal():
@@ -55,8 +58,10 @@ def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
     else:
         language = asked or wanted.language
         in_it = [i for i, track in enumerate(tracks) if language and _same(track, language)]
-        in_it.sort(key=lambda i: tracks[i].aside)
-        best = next((i for i, track in enumerate(tracks) if track.best), 0)
+        in_it.sort(key=lambda i: (tracks[i].unread, tracks[i].aside))
+        best = min(range(len(tracks)), key=lambda i: (tracks[i].unread, not tracks[i].best))
+        if in_it and tracks[in_it[0]].unread and not asked:
+            in_it = []
         unknown = len(tracks) == 1 and not _known(tracks[0].language)
         if asked and not in_it and not unknown:
             raise AudioError(

@@ -309,6 +309,18 @@ def test_a_track_that_is_not_there_is_said(track: int | str) -> None:
         load_audio(two_tracks(), track=track)
 
 
+@pytest.mark.parametrize("language", [None, Language.ENGLISH, Language.JAPANESE])
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_a_track_that_nothing_decodes_is_not_taken(language: Language | None, unknown: int) -> None:
+    """As AC-4 of a broadcast, or a telephone's spatial sound beside the ordinary one."""
+    data = bytearray(two_tracks())
+    places = [found.start() for found in re.finditer(b"A_FLAC", data)]
+    data[places[unknown] : places[unknown] + 6] = b"A_NONE"
+    samples, remarks = heard(bytes(data), language=language)
+    np.testing.assert_allclose(samples, clip("en_1" if unknown == 0 else "ja_1"), atol=1e-4)
+    assert remarks == [f"sound track {2 - unknown} of 2 (jpn, eng) is translated"]
+
+
 @pytest.mark.parametrize("track", ["en", "fr"])
 def test_one_track_without_a_language_is_taken_with_a_remark(track: str) -> None:
     samples, remarks = heard(wav(clip("en_1")), track=track)
