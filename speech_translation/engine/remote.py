@@ -194,7 +194,7 @@ class RemoteEngine:
 
     def _audio_translation(self, question: Question) -> Hypothesis:
         def read(reply: httpx.Response) -> str:
-            return clean(str(json.loads(body(reply))["text"])).strip()
+            return clean(json.loads(body(reply))["text"]).strip()
 
         assert question.request.direction.target is not None
         form = question.options() | {"model": self._model}

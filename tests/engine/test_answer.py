@@ -154,6 +154,15 @@ def test_what_stands_in_an_error_is_said_in_words(
     assert str(caught.value).isprintable()
 
 
+def test_a_text_that_is_none_is_no_translation(serve: Callable[..., Server]) -> None:
+    def null(handler: Handler) -> bool:
+        handler.answer({"text": None}, 200 if handler.path.endswith("translations") else 400)
+        return True
+
+    with pytest.raises(EngineError, match="not a vLLM server's"):
+        RemoteEngine([serve(fault=null).url]).generate(Request(clips(1), EN_JA))
+
+
 @pytest.mark.parametrize(
     ("models", "words"),
     [
