@@ -164,7 +164,8 @@ class Timeline:
 
     def fill_hole(self) -> None:
         """The file under way is whole: what its end lacks is missing at its only hole."""
-        holes = [i for i, place in enumerate(self._places) if self._is_hole(place)]
+        places = enumerate(self._places)
+        holes = [i for i, place in places if place[1] >= self._base and _is_hole(*place)]
         kind, end, lacking = self._places[-1] if self._places else (None, 0.0, 0.0)
         if len(holes) != 1 or kind is not RemarkKind.LOST or not lacking > end >= self._now:
             return
@@ -175,11 +176,6 @@ class Timeline:
         at = 4 * round(start * SAMPLE_RATE)
         self._joined[at:at] = bytes(4 * round((lacking - end) * SAMPLE_RATE))
         self._now = len(self) / SAMPLE_RATE
-
-    def _is_hole(self, place: tuple[RemarkKind, Seconds, Seconds]) -> bool:
-        """Whether sound is missing there in the file under way, and nobody knows how much."""
-        kind, start, end = place
-        return kind is RemarkKind.LOST and self._base <= start == end
 
     def break_off(self) -> None:
         """The file under way should be longer, and nobody knows by how much."""
@@ -205,8 +201,10 @@ class Timeline:
     def remarks(self) -> Iterator[Remark]:
         """Where sound is missing or was left out."""
         for kind, start, end in self._places[:_NAMED]:
-            hole = kind is RemarkKind.LOST and start == end
-            yield Remark(RemarkKind.HOLE if hole else kind, start, end)
+            if _is_hole(kind, start, end):
+                yield Remark(RemarkKind.HOLE, start, start)
+            else:
+                yield Remark(kind, start, end)
         if (more := len(self._places) - _NAMED) > 0:
             yield Remark(RemarkKind.MORE, number=more)
 
@@ -264,6 +262,11 @@ class Timeline:
                 "Split it, or raise max_seconds (--max-seconds on the command line).",
                 kind="too_long",
             )
+
+
+def _is_hole(kind: RemarkKind, start: Seconds, end: Seconds) -> bool:
+    """Whether sound is missing there, and nobody knows how much."""
+    return kind is RemarkKind.LOST and end - start < JITTER
 
 
 def _mono(frames: Sequence[Frame]) -> Samples:
