@@ -17,6 +17,7 @@ from speech_translation.audio import EXTENSIONS, find_recordings, is_stream
 from speech_translation.captions import write
 from speech_translation.engine.base import Cancelled
 from speech_translation.errors import (
+    NO_MEMORY,
     AudioError,
     SpeechTranslationError,
     first_words,
@@ -261,6 +262,8 @@ def translate_files(
             reason = unwritable(output, error)
         except ImportError as error:
             reason = str(missing_package(error))
+        except MemoryError:
+            reason = f"{NO_MEMORY}."
         except Exception as error:  # a fault in one recording must not end the run of all
             reason = f"{type(error).__name__}: {first_words(error)}"
         if reason is not None and stopped():

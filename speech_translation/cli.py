@@ -41,6 +41,7 @@ from speech_translation.engine.aligner import load_aligner
 from speech_translation.engine.base import Aligner, Cancelled, NamesModel
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.errors import (
+    NO_MEMORY,
     AudioError,
     EngineError,
     SpeechTranslationError,
@@ -382,9 +383,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt) -> int:
         except ImportError as error:
             tell(f"error: {missing_package(error)}")
         except MemoryError:
-            tell(
-                "error: There is not enough memory: end what else uses it, or split the recording."
-            )
+            tell(f"error: {NO_MEMORY}.")
         except RuntimeError as error:
             if "can't start new thread" not in str(error):
                 raise

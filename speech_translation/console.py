@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -240,6 +241,14 @@ def mend_streams() -> None:
     if sys.platform != "win32":
         for number in range(3):
             os.set_blocking(number, True)
+
+
+def let_print() -> None:
+    """Let nothing that a library prints end the program, with an emoji or to a closed stream."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def redirect_to_devnull(stream: TextIO) -> None:

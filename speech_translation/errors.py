@@ -21,6 +21,9 @@ _PASSWORD = re.compile(
 )
 
 
+NO_MEMORY = "There is not enough memory: end what else uses it, or split the recording"
+
+
 def first_words(error: BaseException) -> str:
     """What a library says, as part of a sentence of ours."""
     return " ".join(str(error).split())[:200] or type(error).__name__
@@ -73,6 +76,9 @@ def missing_package(error: ImportError) -> ModelError:
     cause: ImportError = error
     while isinstance(cause.__cause__, ImportError):
         cause = cause.__cause__
+    # The loader says no more where memory is short; a folder of no programs is "not permitted".
+    if str(cause).endswith("failed to map segment from shared object"):
+        return ModelError(f"{NO_MEMORY} ({first_words(cause)}).")
     name = f"The package {cause.name}" if cause.name else "A package"
     return ModelError(
         f"{name} is missing or broken ({first_words(cause)}): install the packages of "

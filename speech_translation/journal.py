@@ -353,7 +353,8 @@ def outputs(folder: Path) -> Iterator[str]:
 def _lock(file: BinaryIO) -> None:
     """Lock a file until it is closed; BlockingIOError if somebody else has it.
 
-    Run on Linux only: not on Windows, nor on macOS.
+    Some file systems of clusters and networks know no locks: the log then says so. Run on Linux
+    only: not on Windows, nor on macOS.
     """
     if sys.platform == "win32":
         # Windows keeps others from reading what is locked, so the lock is far behind the end.
@@ -363,7 +364,12 @@ def _lock(file: BinaryIO) -> None:
         except OSError as error:
             raise BlockingIOError from error
     else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+            _log.warning("The output folder cannot be locked: let no other run write into it")
 
 
 def _parsed(line: bytes, folder: Path) -> Entry | RunSettings | None:

@@ -15,6 +15,7 @@ import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from speech_translation.console import let_print, mend_streams, tell
 from speech_translation.engine import Engine, load_engine
 from speech_translation.engine.batching import SharedEngine
 from speech_translation.process import own_process
@@ -93,7 +94,7 @@ def launch(build: BuildPage, settings: Settings, *, wait: bool = True) -> tuple[
             ),
         },
     )
-    print(f"ready at {url}", file=sys.stderr)
+    tell(f"ready at {url}")
     if wait:
         service.shutdown.wait()
         service.shutdown.finish(lambda: service.working or talks.working, service.stop_all)
@@ -146,13 +147,15 @@ def _health(loading: Loading, shutdown: Shutdown) -> JSONResponse:
 
 def main(build: BuildPage, description: str, argv: Sequence[str] | None = None) -> int:
     """The command line: start the Space with the page that `build` makes, until it is stopped."""
+    mend_streams()
+    let_print()
     heap.tend()
     sys.setswitchinterval(_TURN)
     # Gradio 6.17.3 uses an old name of starlette's, at each request.
     warnings.filterwarnings("ignore", "'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated")
     settings = Settings(**vars(parser(description).parse_args(argv)))
     if reason := _unavailable(settings.host, settings.port):
-        print(f"error: {reason}", file=sys.stderr)
+        tell(f"error: {reason}")
         return 1
     launch(build, settings)
     return 0

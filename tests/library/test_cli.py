@@ -20,8 +20,9 @@ from command_line import OFFLINE, clips, run, run_into
 from runs import entries, results, touch
 
 from speech_translation import cli, detector
-from speech_translation.console import remark
-from speech_translation.engine import Engine
+from speech_translation.console import let_print, remark
+from speech_translation.engine import Engine, load_engine
+from speech_translation.errors import missing_package
 from speech_translation.types import Direction, Flag, Remark, RemarkKind, Segment, Translation
 
 
@@ -402,6 +403,13 @@ def test_a_device_that_never_ends_is_an_error(
 # What the system lacks
 
 
+@pytest.fixture
+def loaded() -> None:
+    """The engine is there: else what its libraries miss would be said first."""
+    load_engine("phrasebook", "cpu")
+
+
+@pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize("package", ["soundfile", "onnxruntime"])
 @pytest.mark.parametrize("into", ["folder", "terminal"])
 def test_a_missing_package_is_named_and_no_recording_blamed(
@@ -439,6 +447,7 @@ def test_the_wrong_python_is_told_what_it_lacks() -> None:
     assert re.match(r"error: The package \w+ is missing: ", line)
 
 
+@pytest.mark.usefixtures("loaded")
 def test_too_many_threads_and_too_little_memory_are_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,9 +465,24 @@ def test_too_many_threads_and_too_little_memory_are_said(
         assert err.endswith("(ulimit -u, or the pids of a container).\n")
         assert run(capsys, tmp_path / "in", "--output-dir", tmp_path / "one")[0] == 0
     monkeypatch.setattr(cli, "load_audio", nothing)
-    code, _, err = run(capsys, EXAMPLES / "en_1.flac")
-    assert code == 1
-    assert "There is not enough memory: " in err
+    for into in ([], ["--output-dir", tmp_path / "two"]):
+        code, _, err = run(capsys, EXAMPLES / "en_1.flac", *into)
+        assert code == 1
+        assert "There is not enough memory: " in err
+    lacking = ImportError("libtorch_cpu.so: failed to map segment from shared object", name="_C")
+    assert str(missing_package(lacking)).startswith("There is not enough memory: ")
+
+
+def test_a_space_prints_whatever_a_library_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "cp932"))
+    let_print()
+    print("\U0001f528 ready", flush=True)  # as Gradio does
+    assert printed.getvalue() == b"? ready\n"
+    monkeypatch.setattr(sys, "stdout", None)
+    let_print()
+    assert sys.stdout.isatty() is False  # uvicorn asks
+    sys.stdout.close()
 
 
 @pytest.mark.usefixtures("no_model")

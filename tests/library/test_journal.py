@@ -1,6 +1,8 @@
 """The journal: nothing lost, doubled or half, however a run ends; and which runs may share it."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -375,6 +377,20 @@ def test_only_one_run_at_a_time(tmp_path: Path) -> None:
         Journal(tmp_path, SETTINGS)
     with Journal(tmp_path, SETTINGS):
         pass
+
+
+def test_a_file_system_without_locks_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Lustre's, unless it is mounted with them."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Journal(tmp_path, SETTINGS) as journal:
+        journal.append([Entry("a.wav", "a.txt")])
+    assert "cannot be locked: let no other run write into it" in caplog.text
 
 
 def test_a_system_without_fcntl_has_its_own_lock() -> None:
