@@ -58,6 +58,8 @@ def breaks_off(file: BinaryIO, part: Part) -> bool:
     tail = read_upto(file, max(start, part.end - _TAIL), _TAIL, part.end)
     if head.startswith(b"OggS"):
         return _ogg(tail)
+    if head[4:8] == b"ftyp":
+        return _film(file, part)
     if head.startswith((b"#!AMR-WB\n", b"#!AMR\n")):
         sizes = _AMR_WB if head.startswith(b"#!AMR-WB") else _AMR
         return _torn(tail, lambda frame: _amr(frame, sizes), _places(tail, _AMR_MARK))
@@ -105,6 +107,21 @@ def _ogg(tail: bytes) -> bool:
     table = tail[at + OGG_HEADER :][: header[26]]
     end = at + OGG_HEADER + len(table) + sum(table)
     return not header[5] & _OGG_LAST or len(table) < header[26] or end > len(tail)
+
+
+def _film(file: BinaryIO, part: Part) -> bool:
+    """Whether the last box of an MP4 goes beyond the end. One of fragments says no length."""
+    at, kind = part.start, b""
+    while at < part.end:
+        box = read_upto(file, at, 16, part.end)
+        kind = box[4:8]
+        length = int.from_bytes(box[:4], "big")
+        if length == 1:
+            length = int.from_bytes(box[8:], "big")
+        if length < 8:
+            return False  # to the end, or no box
+        at += length
+    return at > part.end and kind in (b"mdat", b"moof", b"moov")
 
 
 def _amr(frame: bytes, sizes: dict[int, int]) -> int:

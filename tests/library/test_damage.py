@@ -228,6 +228,18 @@ def test_where_a_file_breaks_off_that_says_no_length_is_said(name: str) -> None:
     assert len(heard(link + recording("WAV"))[1]) == 1
 
 
+def test_where_a_fragmented_mp4_breaks_off_is_said() -> None:
+    options = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
+    data = film("mp4", "aac", resampled(FAST, 3), lambda t: t, False, options)
+    whole, remarks = heard(data)
+    assert remarks == []
+    for share in (0.6, 0.61):
+        samples, remarks = heard(data[: int(share * len(data))])
+        assert 0.5 * len(whole) < len(samples) < 0.7 * len(whole)
+        assert remarks == [f"it breaks off at {len(samples) / RATE:.1f} s: its end is missing"]
+    assert heard(data + b"\0\1\0\0junk")[1] == []
+
+
 @pytest.mark.parametrize("name", NO_LENGTH)
 def test_an_end_that_is_overwritten_is_said(name: str) -> None:
     data = recording(name, times=3)
