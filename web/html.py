@@ -22,7 +22,7 @@ from speech_translation.types import (
     Show,
     Translation,
 )
-from web.texts import Words, clock, say, texts, words
+from web.texts import Words, clock, moment, say, texts, words
 
 PAGE = Path(__file__).with_name("page")
 
@@ -69,8 +69,8 @@ def remark_words(translation: Translation) -> Words | None:
     said = [
         words(
             f"remark_{remark.kind}",
-            start=clock(remark.start),
-            end=clock(remark.end),
+            start=moment(remark.start),
+            end=moment(remark.end),
             number=remark.number,
             of=f"{remark.of}{remark.listed}",
         )

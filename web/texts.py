@@ -60,3 +60,9 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(seconds: float) -> str:
+    """1:05.2: what begins and ends within a second would else have no length."""
+    whole, tenths = divmod(round(10 * seconds), 10)
+    return f"{clock(whole)}.{tenths}"
