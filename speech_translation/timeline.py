@@ -211,7 +211,8 @@ class Timeline:
     def _note(self, kind: RemarkKind, start: Seconds, end: Seconds) -> None:
         if kind is RemarkKind.SILENT and end - start < _PAUSE:
             return
-        if self._places and self._places[-1][0] == kind and start - self._places[-1][2] < _NEAR:
+        near = self._places and self._places[-1][0] == kind and start - self._places[-1][2] < _NEAR
+        if near and kind is not RemarkKind.JUMPED:  # which ends long after what follows it
             start = min(self._places.pop()[1], start)
         self._places.append((kind, start, end))
 

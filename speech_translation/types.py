@@ -130,7 +130,8 @@ class RemarkKind(StrEnum):
     REPEATED = "repeated"
     """From `start` to `end` the file repeats itself; the repetition is left out."""
     JUMPED = "jumped"
-    """From `start` to `end` the file's clock jumps, too far to be a gap: it is taken for none."""
+    """At `start` the file's clock jumps to `end`, too far to be a gap: what follows goes on from
+    `start`."""
     MORE = "more"
     """`number` more places are like these."""
     UNREAD = "unread"
@@ -163,6 +164,12 @@ class Remark:
         """The languages in brackets, with a space before, or nothing."""
         return f" ({', '.join(self.languages)})" if self.languages else ""
 
+    @property
+    def jump(self) -> str:
+        """How far a clock jumps from `start` to `end`."""
+        seconds = self.end - self.start
+        return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.1f} s"
+
     def __str__(self) -> str:
         times = f"from {self.start:.1f} to {self.end:.1f} s"
         match self.kind:
@@ -179,7 +186,10 @@ class Remark:
             case RemarkKind.REPEATED:
                 return f"{times} it repeats itself; the repetition is left out"
             case RemarkKind.JUMPED:
-                return f"{times} its clock jumps, too far to be a gap, and is taken to go on"
+                return (
+                    f"at {self.start:.1f} s its clock jumps ahead by {self.jump}, too far to be a "
+                    "gap; what follows goes on from there"
+                )
             case RemarkKind.MORE:
                 return f"{self.number} more places are damaged, without sound or repeated"
             case RemarkKind.UNREAD:

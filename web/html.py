@@ -73,6 +73,7 @@ def remark_words(translation: Translation) -> Words | None:
             end=moment(remark.end),
             number=remark.number,
             of=f"{remark.of}{remark.listed}",
+            jump=remark.jump,
         )
         for remark in translation.remarks
         if remark.kind is not RemarkKind.UNTRANSLATED

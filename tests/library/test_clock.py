@@ -29,6 +29,7 @@ from speech_translation import (
 from speech_translation.clock import Frame
 from speech_translation.segments import find_segments, span_of
 from speech_translation.timeline import Timeline
+from speech_translation.types import RemarkKind
 
 BOXES = [("matroska", "libopus"), ("webm", "libopus"), ("mp4", "aac"), ("mpegts", "aac")]
 
@@ -98,9 +99,24 @@ def test_a_long_gap_is_silence_and_one_that_cannot_be_is_not(kind: str) -> None:
         assert len(samples) / RATE == pytest.approx(2 * end + filled, abs=0.2)
         assert spoken(samples)[-1][0] == pytest.approx(end + filled + 0.4, abs=0.2)
         (said,) = remarks
-        assert said.startswith("from 3.")
-        assert f" to {end + gap:.0f}." in said
-        assert ("its clock jumps" in said) is (filled == 0)
+        if filled:
+            assert said.startswith("from 3.")
+            assert f" to {end + gap:.0f}." in said
+        else:
+            assert said.startswith("at 3.")
+            assert "its clock jumps ahead by 10.0 h, too far to be a gap" in said
+
+
+def test_every_jump_of_a_clock_is_said() -> None:
+    timeline = Timeline("It", 60)
+    for jump in (0.0, 7200.0, 20.0):
+        first, *rest = frames(voice(3), 0)
+        for frame in (first._replace(jump=jump), *rest):
+            timeline.add(frame._replace(at=None))
+    assert [(x.kind, x.start, x.jump) for x in timeline.remarks()] == [
+        (RemarkKind.JUMPED, 3.0, "2.0 h"),
+        (RemarkKind.JUMPED, 6.0, "20.0 s"),
+    ]
 
 
 def test_the_first_samples_of_a_codec_are_no_delay() -> None:

@@ -74,6 +74,11 @@ def test_times_are_short() -> None:
         (Remark(RemarkKind.SILENT, 0, 3.98), "0:00.0 to 0:04.0 the", "音声が入っていません"),
         (Remark(RemarkKind.SILENT, 4.1, 4.9), "From 0:04.1 to 0:04.9", "0:04.1 から 0:04.9 "),
         (Remark(RemarkKind.REPEATED, 0, 4), "the repetition is left out", "省きました"),
+        (
+            Remark(RemarkKind.JUMPED, 3.3, 94463.7),
+            "At 0:03.3 the recording's clock jumps ahead by 26.2 h",
+            "0:03.3 の位置で録音の時刻が 26.2 h 先へ",
+        ),
         (Remark(RemarkKind.MORE, number=3), "3 more places", "ほかに 3 か所"),
         (Remark(RemarkKind.UNREAD, number=1, of=3), "1 of the 3", "3 件のうち 1 件"),
         (Remark(RemarkKind.FIRST, number=1000), "the first 1000", "最初の 1000 件だけ"),
