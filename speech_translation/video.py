@@ -33,6 +33,8 @@ CAPTIONED = ".captions"
 
 _CONTAINERS = {"mkv": "matroska", "mp4": "mp4"}
 _CODECS = {"mkv": "subrip", "mp4": "mov_text"}
+_MUST = {"audio": "sound", "video": "pictures"}  # what a container must hold, in words
+_SHOWN = {*_MUST, "subtitle"}
 _ISO_639_2 = {Language.ENGLISH: "eng", Language.JAPANESE: "jpn"}
 _SEVERAL = "mul"  # of ISO 639-2, for several languages
 _OTHER_TIMES = {RemarkKind.JUMPED, RemarkKind.REPEATED}  # in the file than in its translation
@@ -96,13 +98,13 @@ def add_captions(
             replacing(Path(path)) as written,
             av.open(written, "w", format=_CONTAINERS[format]) as target,
         ):
-            _copy(video, source, target, tracks, name, format)
+            _copy(video, source, target, tracks, format)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and disk_is_full(error):
             raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
         # What FFmpeg logged last says more than the name of its error, which is of a file of ours.
         reason = error.log[2].strip() if error.log else error.strerror
-        raise _impossible(name, format, reason) from error
+        raise _impossible(video, format, reason) from error
 
 
 def require_captionable(video: str | os.PathLike[str], format: VideoFormat) -> None:
@@ -119,7 +121,7 @@ def require_captionable(video: str | os.PathLike[str], format: VideoFormat) -> N
         av.open(file, container_options=ONLY_THIS_FILE, metadata_errors="replace") as source,
         av.open(io.BytesIO(), "w", format=_CONTAINERS[format]) as target,
     ):
-        _kept(source, target, _name(video), format)
+        _kept(video, source, target, format)
 
 
 def _name(video: str | os.PathLike[str]) -> str:
@@ -168,14 +170,46 @@ def _single(video: str | os.PathLike[str], name: str) -> BinaryIO:
     return file
 
 
-def _impossible(name: str, format: VideoFormat, reason: str) -> AudioError:
-    others = " or ".join(
-        f"--format {other}" for other in (*VIDEO_FORMATS, "srt") if other != format
-    )
+def _impossible(video: str | os.PathLike[str], format: VideoFormat, reason: str) -> AudioError:
+    others = [other for other in _holding(video) if other != format]
+    advice = " or ".join(f"--format {other}" for other in (*others, "srt"))
     return AudioError(
-        f"{name} cannot be written as {format} with captions ({reason}): use {others}.",
+        f"{_name(video)} cannot be written as {format} with captions ({reason}): use {advice}.",
         "container",
     )
+
+
+def _holding(video: str | os.PathLike[str]) -> list[VideoFormat]:
+    """The containers that can hold all that is seen and heard in a video."""
+    import av
+
+    holding = list[VideoFormat]()
+    with (
+        contextlib.suppress(OSError, av.error.FFmpegError),
+        open(video, "rb") as file,
+        av.open(file, container_options=ONLY_THIS_FILE, metadata_errors="replace") as source,
+    ):
+        for format in VIDEO_FORMATS:
+            with av.open(io.BytesIO(), "w", format=_CONTAINERS[format]) as target:
+                if all(_held(stream, target) for stream in _own(source) if stream.type in _MUST):
+                    holding.append(format)
+    return holding
+
+
+def _own(source: Any) -> list[Any]:
+    """The streams of a video that are seen and heard; a cover is none."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    return [x for x in source.streams if x.type in _SHOWN and not x.disposition & cover]
+
+
+def _coded(stream: Any) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "?"
+
+
+def _held(stream: Any, target: Any) -> bool:
+    return _coded(stream) in target.supported_codecs
 
 
 def _tracks(translation: Translation, show: Show) -> Iterator[_Captions]:
@@ -192,30 +226,24 @@ def _tracks(translation: Translation, show: Show) -> Iterator[_Captions]:
         yield _Captions(title, language, cues(translation, wanted))
 
 
-def _kept(source: Any, target: Any, name: str, format: VideoFormat) -> list[Any]:
+def _kept(
+    video: str | os.PathLike[str], source: Any, target: Any, format: VideoFormat
+) -> list[Any]:
     """The streams of a video that are copied: all that are seen and heard.
 
     Raises AudioError where there are no pictures, or the container cannot hold one of them.
     """
-    import av
-
-    pictures = av.stream.Disposition.attached_pic
     if not _has_pictures(source):
         raise AudioError(
-            f"{name} has no pictures, so captions cannot be tracks of it: use --format srt.",
+            f"{_name(video)} has no pictures, so captions cannot be tracks of it: use --format "
+            "srt.",
             "no_pictures",
         )
-    kept = []
-    for stream in source.streams:
-        if stream.type not in ("audio", "video", "subtitle") or stream.disposition & pictures:
-            continue
-        coded = stream.codec_context.codec.canonical_name if stream.codec_context else "?"
-        if coded in target.supported_codecs:
-            kept.append(stream)
-        elif stream.type != "subtitle":
-            kind = "sound" if stream.type == "audio" else "pictures"
-            raise _impossible(name, format, f"it does not hold {kind} in {coded}")
-    return kept
+    for stream in _own(source):
+        if stream.type in _MUST and not _held(stream, target):
+            reason = f"it does not hold {_MUST[stream.type]} in {_coded(stream)}"
+            raise _impossible(video, format, reason)
+    return [stream for stream in _own(source) if _held(stream, target)]
 
 
 def _copy(
@@ -223,7 +251,6 @@ def _copy(
     source: Any,
     target: Any,
     tracks: Sequence[_Captions],
-    name: str,
     format: VideoFormat,
 ) -> None:
     import av
@@ -231,7 +258,7 @@ def _copy(
     zero = beginning(source) or 0.0
     late = max(0.0, zero)  # a broadcast's clock begins anywhere, and players begin at zero
     copies = dict[int, Any]()
-    for stream in _kept(source, target, name, format):
+    for stream in _kept(video, source, target, format):
         copy = target.add_stream_from_template(stream)
         copy.metadata.update(stream.metadata)
         copy.disposition = stream.disposition

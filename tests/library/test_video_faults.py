@@ -13,7 +13,7 @@ from speech_translation import cli, files
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
 from speech_translation.types import Remark
-from speech_translation.video import add_captions, require_captionable
+from speech_translation.video import VIDEO_FORMATS, add_captions, require_captionable
 
 
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -25,11 +25,19 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(tmp_path: Path) 
     with pytest.raises(AudioError, match=r"does not hold pictures in vp8.*--format mkv or"):
         add_captions(web, TALK, tmp_path / "out.mp4", "mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 99)
-    with pytest.raises(AudioError, match=r"broken\.mp4 cannot be written"):
+    with pytest.raises(AudioError, match=r"broken\.mp4 cannot be written.*: use --format srt\.$"):
         add_captions(tmp_path / "broken.mp4", TALK, tmp_path / "out.mkv", "mkv")
     with pytest.raises(OSError, match=r"nowhere"):
         add_captions(web, TALK, tmp_path / "nowhere" / "out.mkv", "mkv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "talk.webm"]
+
+
+def test_only_formats_that_hold_a_video_are_advised(tmp_path: Path) -> None:
+    old = tmp_path / "old.flv"
+    old.write_bytes(encoded("flv", "aac", SOUND, 48_000, video="flv"))
+    for format in VIDEO_FORMATS:
+        with pytest.raises(AudioError, match=r"pictures in flv1\): use --format srt\.$"):
+            require_captionable(old, format)
 
 
 def test_what_cannot_be_written_is_said_before_any_work(
