@@ -8,12 +8,29 @@ from typing import NamedTuple
 from speech_translation.errors import AudioError, one_line
 from speech_translation.types import Language, Remark, RemarkKind
 
-# ISO 639-1, 639-2, and what people write.
-_NAMES = {
-    Language.ENGLISH: ("en", "eng", "english"),
-    Language.JAPANESE: ("ja", "jpn", "jp", "jap", "japanese"),
-}
-_LANGUAGES = {name: language for language, names in _NAMES.items() for name in names}
+# ISO 639-1, both codes of ISO 639-2, and what people write: of the pair, and what films often have.
+_NAMES = (
+    "en eng english",
+    "ja jpn jp jap japanese",
+    "ar ara arabic",
+    "de deu ger german",
+    "es spa spanish",
+    "fr fra fre french",
+    "hi hin hindi",
+    "id ind indonesian",
+    "it ita italian",
+    "ko kor korean",
+    "nl nld dut dutch",
+    "pl pol polish",
+    "pt por portuguese",
+    "ru rus russian",
+    "th tha thai",
+    "tr tur turkish",
+    "uk ukr ukrainian",
+    "vi vie vietnamese",
+    "zh zho chi chinese",
+)
+_CODES = {name: names.split()[0] for names in _NAMES for name in names.split()}
 
 
 class Track(NamedTuple):
@@ -44,9 +61,10 @@ def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
     """The index of the wanted one of `tracks`, which are those of the file `name`.
 
     Without a number or a language it is the first in the language that is spoken, commentaries
-    last, or else the one that a player takes. One that nothing decodes is taken only if it is asked
-    for. The only track is the wanted one if it does not say its language. Raises AudioError if
-    there is no such track.
+    last, or else the one that a player takes. Where either language may be spoken, and that one is
+    in a third, it is the first in one of them. One that nothing decodes is taken only if it is
+    asked for. The only track is the wanted one if it does not say its language. Raises AudioError
+    if there is no such track.
     """
     asked = wanted.track
     if isinstance(asked, str) and asked.isdecimal():
@@ -56,10 +74,15 @@ def choose(tracks: Sequence[Track], wanted: Wanted, name: str) -> int:
             raise AudioError(f"{name} has no sound track {asked}: it has {_listed(tracks)}.")
         index = asked - 1
     else:
-        language = asked or wanted.language
-        in_it = [i for i, track in enumerate(tracks) if language and _same(track, language)]
-        in_it.sort(key=lambda i: (tracks[i].unread, tracks[i].aside))
         best = min(range(len(tracks)), key=lambda i: (tracks[i].unread, not tracks[i].best))
+        language = asked or wanted.language
+        if language:
+            in_it = [i for i, track in enumerate(tracks) if _same(track, language)]
+        elif _known(tracks[best].language) and not language_of(tracks[best].language):
+            in_it = [i for i, track in enumerate(tracks) if language_of(track.language)]
+        else:
+            in_it = []
+        in_it.sort(key=lambda i: (tracks[i].unread, tracks[i].aside))
         if in_it and tracks[in_it[0]].unread and not asked:
             in_it = []
         unknown = len(tracks) == 1 and not _known(tracks[0].language)
@@ -79,12 +102,20 @@ def _known(language: str) -> bool:
     return language not in ("", "und", "mul", "zxx")
 
 
+def language_of(tag: str) -> Language | None:
+    """Which language of the pair a track is in by what its metadata say; None for another."""
+    code = _code(tag)
+    return Language(code) if code in tuple(Language) else None
+
+
 def _same(track: Track, language: str) -> bool:
     """Whether a track is in `language`, however both write it: en, eng, en-US, English."""
-    mine, theirs = (
-        text.lower().replace("_", "-").split("-")[0] for text in (track.language, language)
-    )
-    return _known(mine) and _LANGUAGES.get(mine, mine) == _LANGUAGES.get(theirs, theirs)
+    return _known(track.language) and _code(track.language) == _code(language)
+
+
+def _code(language: str) -> str:
+    name = language.lower().replace("_", "-").split("-")[0]
+    return _CODES.get(name, name)
 
 
 def _taken(tracks: Sequence[Track], index: int) -> Remark:

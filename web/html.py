@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from speech_translation.captions import as_data
+from speech_translation.tracks import language_of
 from speech_translation.types import (
     Direction,
     Flags,
     Language,
+    Remark,
     RemarkKind,
     Segment,
     Show,
@@ -66,20 +68,31 @@ def remark_words(translation: Translation) -> Words | None:
 
     What is not translated is left out: the state of the card says it.
     """
-    said = [
-        words(
-            f"remark_{remark.kind}",
-            start=moment(remark.start),
-            end=moment(remark.end),
-            number=remark.number,
-            of=f"{remark.of}{remark.listed}",
-            jump=remark.jump,
+    said = list[Words]()
+    for remark in translation.remarks:
+        if remark.kind is RemarkKind.UNTRANSLATED:
+            continue
+        said.append(
+            words(
+                f"remark_{remark.kind}",
+                start=moment(remark.start),
+                end=moment(remark.end),
+                number=remark.number,
+                of=f"{remark.of}{remark.listed}",
+                jump=remark.jump,
+            )
         )
-        for remark in translation.remarks
-        if remark.kind is not RemarkKind.UNTRANSLATED
-    ]
+        if _has_another(remark):
+            said.append(words("remark_another"))
     joint = {Language.ENGLISH: " ", Language.JAPANESE: ""}
     return {x: joint[x].join(one[x] for one in said) for x in Language} if said else None
+
+
+def _has_another(remark: Remark) -> bool:
+    """Whether there is a sound track that another direction would take."""
+    languages = [language_of(tag) for tag in remark.languages]
+    taken = languages[remark.number - 1 : remark.number]
+    return any(language and language not in taken for language in languages)
 
 
 def live_captions(segments: Sequence[Segment], language: Language) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from speech_translation import (
 from speech_translation.clock import Frame
 from speech_translation.segments import find_segments, span_of
 from speech_translation.timeline import Timeline
+from speech_translation.tracks import Track, Wanted, choose
 from speech_translation.types import RemarkKind
 
 BOXES = [("matroska", "libopus"), ("webm", "libopus"), ("mp4", "aac"), ("mpegts", "aac")]
@@ -317,6 +318,33 @@ def test_the_wanted_track_is_taken_and_said(options: dict[str, object], number: 
     expected = clip("ja_1" if number == 1 else "en_1")
     np.testing.assert_allclose(samples, expected, atol=1e-4)
     assert remarks == [f"sound track {number} of 2 (jpn, eng) is translated"]
+
+
+@pytest.mark.parametrize(
+    ("languages", "number"),
+    [
+        (("fra", "jpn", "eng"), 2),
+        (("fra", "eng", "jpn"), 2),
+        (("fre", "deu"), 1),
+        (("", "jpn"), 1),
+        (("und", "eng"), 1),
+        (("en", "ja"), 1),
+    ],
+)
+def test_of_any_language_a_track_in_one_of_the_pair_is_better(
+    languages: tuple[str, ...], number: int
+) -> None:
+    """The first track is the one that a player takes."""
+    found = [Track(language, best=index == 0) for index, language in enumerate(languages)]
+    assert choose(found, Wanted(), "It") == number - 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "tag"),
+    [("fr", "fra"), ("fra", "fre"), ("French", "fra"), ("zh-TW", "chi"), ("de", "ger")],
+)
+def test_a_language_has_codes_of_two_and_three_letters(asked: str, tag: str) -> None:
+    assert choose([Track("eng", best=True), Track(tag)], Wanted(asked), "It") == 1
 
 
 @pytest.mark.parametrize("track", [3, 0, "fra"])

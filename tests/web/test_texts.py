@@ -65,8 +65,8 @@ def test_times_are_short() -> None:
     [
         (
             Remark(RemarkKind.TRACK, number=2, of=2, languages=("jpn", "eng")),
-            "sound track 2 of 2 (jpn, eng).",
-            "音声トラック 2 (jpn, eng) のうち 2 番目",
+            "2 of 2 (jpn, eng). For another one, choose the direction from its language.",
+            "2 (jpn, eng) のうち 2 番目を翻訳しました。ほかのトラックを翻訳するには、",
         ),
         (Remark(RemarkKind.UNTAGGED), "does not say its language", "言語の情報がありません"),
         (Remark(RemarkKind.LOST, 65, 70.5), "From 1:05.0 to 1:10.5 sound", "1:05.0 から 1:10.5 "),
@@ -94,6 +94,14 @@ def test_what_is_odd_about_a_recording_is_said_in_both_languages(
     assert english in said[Language.ENGLISH]
     assert japanese in said[Language.JAPANESE]
     assert translation_of(as_data(translation)).remarks == (remark,)
+
+
+@pytest.mark.parametrize("languages", [(), ("fra", "eng"), ("eng", "en")])
+def test_a_track_that_no_direction_takes_is_not_offered(languages: tuple[str, ...]) -> None:
+    taken = Remark(RemarkKind.TRACK, number=2, of=2, languages=languages)
+    said = remark_words(Translation([], Direction.AUTO, 9.0, remarks=(taken,)))
+    assert said is not None
+    assert "another" not in said[Language.ENGLISH]
 
 
 def test_nothing_is_said_of_an_ordinary_recording() -> None:
