@@ -372,6 +372,16 @@ def test_silence_is_said_in_words_without_figures(visit: Open, tmp_path: Path) -
     assert "real time" not in card.inner_text()
 
 
+def test_speech_of_which_nothing_is_understood_is_not_called_silence(
+    visit: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "backwards.wav"
+    soundfile.write(path, load_audio(EXAMPLES / "en_2.flac")[::-1], SAMPLE_RATE)
+    card = upload(visit(), path)
+    expect(card.locator(".state")).to_have_text("Nothing understood")
+    expect(card.locator(".message")).to_have_text(re.compile("^Something sounds like speech"))
+
+
 def test_what_a_model_or_a_visitor_writes_is_shown_as_text(
     visit: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ export class Card {
     }
     if (data.state === "sending" && data.sent) return say("sending_part", { percent: data.sent });
     if (data.state !== "done") return say(`state_${data.state}`);
-    return say(data.edited ? "edited" : this.#some() ? "done" : "silent");
+    return say(data.edited ? "edited" : this.#some() ? "done" : data.segments?.length ? "unclear" : "silent");
   }
 
   #showLines(segments, growing) {
@@ -160,7 +160,8 @@ export class Card {
     const data = this.data;
     const parts = [];
     const nothing = data.state === "done" && !this.#some();
-    const words = [nothing ? say("nothing") : told(data.message), told(data.remarks), told(this.trouble)].filter(Boolean);
+    const why = data.segments?.length ? "nothing_understood" : "nothing"; // a segment is where speech was found
+    const words = [nothing ? say(why) : told(data.message), told(data.remarks), told(this.trouble)].filter(Boolean);
     parts.push(...words.map((sentence) => make("p", {}, sentence)));
     if (data.other) {
       parts.push(make("p", { "data-text": "other_direction", "data-values": JSON.stringify({ direction: NAMES[data.other] }) }));
