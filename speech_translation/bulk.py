@@ -25,7 +25,7 @@ from speech_translation.errors import (
     one_line,
     without_password,
 )
-from speech_translation.files import unwritable
+from speech_translation.files import draft, unwritable
 from speech_translation.journal import STANDARD_INPUT, Entry, Journal, Recording, RunSettings
 from speech_translation.results import Results
 from speech_translation.types import Seconds, Translation
@@ -253,7 +253,9 @@ def translate_files(
             if stopped():
                 return None
             output.parent.mkdir(parents=True, exist_ok=True)
-            _write(recording, translation, output, journal.settings)
+            with draft(output) as written:
+                _write(recording, translation, written, journal.settings)
+                entry = journal.place(recording, entry, written)
             seconds = translation.duration
             flags = sorted(translation.flags)
         except SpeechTranslationError as error:

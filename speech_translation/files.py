@@ -37,20 +37,28 @@ def replace_file(path: Path, content: str | bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the context ends well; see `replace_file`."""
+    try:
+        with draft(path) as temporary:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError as error:  # a full disk is said of no file, the rest of `temporary`
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A name beside `path` for what is to be moved there, which is removed if that fails."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:  # Ctrl-C too must not leave the temporary file behind
+        yield temporary
+    except BaseException:  # Ctrl-C too must not leave it behind
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # a full disk is said of no file, the rest of `temporary`
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    sync_folder(path.parent)
 
 
 def cache_folder() -> Path:

@@ -1,10 +1,11 @@
 """The journal of an output folder: what its results are of, and which recordings are done.
 
 It has a line of JSON for the settings of its runs, and one for each recording that was finished. A
-line is written once the result is on the disk under its name. One before says under which, so a run
-that is killed in between translates that recording again, into the same file, and no file that was
-there before is taken for a result. While the journal is open, a temporary database
-on the disk holds what it says: the memory needed does not depend on the number of recordings.
+line is written once the result is on the disk under its name. One before says under which, and what
+the result's bytes are: a run that is killed in between translates that recording again, into the
+same file. A file is replaced only where the journal says that a run made it as it is. While the
+journal is open, a temporary database on the disk holds what it says: the memory needed does not
+depend on the number of recordings.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import logging
 import os
 import sqlite3
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +44,7 @@ JOURNAL = "journal.jsonl"
 STANDARD_INPUT = "-"
 """Standard input in place of a recording's path."""
 BEGUN = "not finished"
-"""The error of a recording that was begun, until its next line."""
+"""The error of a recording whose result is put under its name, until its next line."""
 
 _LONGEST_NAME = 255  # bytes; most systems allow as many, some count characters
 
@@ -94,8 +97,12 @@ class Entry:
     recording before it was read; None when it is missing, and for standard input. `seconds` of
     audio were translated. `error` is None for a recording that is done, and `BEGUN` for one that
     was not finished; source and output are empty when it is about no recording, but about a folder
-    or a list. `flags` are those of the
-    translation: what is to be distrusted in it, or no_speech.
+    or a list. `flags` are those of the translation: what is to be distrusted in it, or no_speech.
+
+    `sha256`, in hexadecimal, is of the result. It is None where there is none, and in a journal of
+    an earlier edition, which cannot tell whether a result was corrected since. Size and time could
+    not tell either: a copied or unpacked folder has new times, and a correction may have the same
+    length, within a second on a disk that counts in seconds.
     """
 
     source: str
@@ -105,6 +112,7 @@ class Entry:
     seconds: Seconds = 0.0
     error: str | None = None
     flags: Sequence[str] = ()
+    sha256: str | None = None
 
     @property
     def missing(self) -> bool:
@@ -114,6 +122,8 @@ class Entry:
 
 class Journal:
     """The journal of an output folder, to be closed; one at a time in all processes.
+
+    Any thread may call its methods while it is open.
 
     Opening it drops a last line that was not written whole, and half results of a killed run.
     Raises SpeechTranslationError here and in its methods: in use, not writable, or of a run with
@@ -126,6 +136,7 @@ class Journal:
         self.settings = settings
         self._path = folder / JOURNAL
         self._before_now = set[RunSettings]()  # the settings of runs before this one
+        self._turn = threading.Lock()  # for the database and the end of the file
         try:
             folder.mkdir(parents=True, exist_ok=True)
             again = self._path.exists()
@@ -135,13 +146,17 @@ class Journal:
         try:
             _lock(self._file)
             # A database without a name is on the disk and goes away with its connection.
-            self._database = sqlite3.connect("", isolation_level=None)
+            self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             self._ask(
                 "CREATE TABLE files (source BLOB, suffix TEXT, output BLOB UNIQUE, place BLOB, "
                 "size INTEGER, mtime_ns INTEGER, error TEXT, claimed INTEGER, "
                 "PRIMARY KEY (source, suffix))"
             )
             self._ask("CREATE INDEX places ON files (place)")
+            self._ask(
+                "CREATE TABLE made (output BLOB, sha256 TEXT, PRIMARY KEY (output, sha256)) "
+                "WITHOUT ROWID"
+            )
             self._ask("BEGIN")
             self._before = self._load()
         except BlockingIOError:
@@ -174,7 +189,8 @@ class Journal:
 
     def claimed(self, recording: Recording) -> bool:
         """Whether `claim` was asked for a recording already: it was named before."""
-        return bool((known := self._known(recording)) and known[4])
+        with self._turn:
+            return bool((known := self._known(recording)) and known[4])
 
     def claim(self, recording: Recording) -> Entry | None:
         """The entry to complete for a recording; None if that was done before.
@@ -189,16 +205,42 @@ class Journal:
                 size, mtime_ns = status.st_size, status.st_mtime_ns
             except (OSError, ValueError):  # ValueError: no name of a file at all
                 pass
-        known = self._known(recording)
-        output = Path(os.fsdecode(known[0])) if known else self._free(recording.output)
-        entry = Entry(recording.source, str(output), size, mtime_ns)
-        if not known and not entry.missing:
-            self._write([dataclasses.replace(entry, error=BEGUN)])
-        self._remember(entry, claimed=True)
+        with self._turn:
+            known = self._known(recording)
+            output = Path(os.fsdecode(known[0])) if known else self._free(recording.output)
+            entry = Entry(recording.source, str(output), size, mtime_ns)
+            self._remember(entry, claimed=True)
         # One that has gone since it was done is done: its folder may just not be mounted.
         same = known is not None and (entry.missing or known[1:3] == (size, mtime_ns))
         done = same and known[3] is None and (self.folder / output).is_file()
         return None if done and recording.source != STANDARD_INPUT else entry
+
+    def place(self, recording: Recording, entry: Entry, written: Path) -> Entry:
+        """Move a recording's result from `written`, beside its output, there; returns its entry.
+
+        A file that lies there by now is replaced if a run made it and nobody changed it since. Else
+        the result gets another number. Raises OSError when it cannot be moved.
+        """
+        sha256 = _sha256(written)
+        with self._turn:
+            output = Path(entry.output)
+            if os.path.lexists(self.folder / output) and not self._made(output):
+                output = self._free(output.parent / recording.output.name, there=output)
+            entry = dataclasses.replace(entry, output=str(output), sha256=sha256)
+            self._remember(entry, claimed=True)
+            self._write([dataclasses.replace(entry, error=BEGUN)])
+            os.replace(written, self.folder / output)
+        sync_folder((self.folder / output).parent)
+        return entry
+
+    def _made(self, output: Path) -> bool:
+        """Whether a file is, to the byte, what a run has put under that name."""
+        try:
+            sha256 = _sha256(self.folder / output)
+        except OSError:
+            return False
+        asked = "SELECT 1 FROM made WHERE output = ? AND sha256 = ?"
+        return self._ask(asked, os.fsencode(output), sha256) is not None
 
     def _known(self, recording: Recording) -> Any:
         """Its output, size, time, error, and whether it was claimed; None if it is new."""
@@ -216,11 +258,8 @@ class Journal:
         if not stated and any(entry.error is None for entry in entries):
             lines.insert(0, self.settings)
             self._before_now.add(self.settings)
-        self._write(lines)
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with self._turn:
+            self._write(lines)
 
     def _write(self, lines: Sequence[Entry | RunSettings]) -> None:
         try:
@@ -231,6 +270,7 @@ class Journal:
                 data = json.dumps(said).encode() + b"\n"
                 if self._file.write(data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -284,12 +324,12 @@ class Journal:
                     f"{name} {str(now)!r}: name another folder."
                 )
 
-    def _free(self, wanted: Path) -> Path:
+    def _free(self, wanted: Path, there: Path | None = None) -> Path:
+        """The first name that is nobody's; a warning if that is because of a file, as `there`."""
         # A video with captions must not take the place of a recording.
         suffix = (
             f"{CAPTIONED if self.settings.format in VIDEO_FORMATS else ''}.{self.settings.format}"
         )
-        there = None
         for number in count(1):
             tail = f"{'' if number == 1 else f'-{number}'}{suffix}"
             stem = wanted.name
@@ -317,6 +357,9 @@ class Journal:
             entry.error,
             claimed,
         )
+        if entry.sha256 is not None:
+            made = os.fsencode(entry.output), entry.sha256
+            self._ask("INSERT OR IGNORE INTO made VALUES (?, ?)", *made)
 
     def _ask(self, statement: str, *values: Any) -> Any:
         try:
@@ -337,6 +380,13 @@ def _place(output: str | Path) -> bytes:
     macOS and Windows take A for a, and macOS takes both ways to write が for one.
     """
     return os.fsencode(unicodedata.normalize("NFC", str(output).casefold()))
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():  # a pipe would wait for its writer
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def outputs(folder: Path) -> Iterator[str]:
@@ -412,6 +462,7 @@ def _is_whole(entry: Entry) -> bool:
         isinstance(entry.source, str)
         and isinstance(entry.output, str)
         and isinstance(entry.error, str | None)
+        and (entry.sha256 is None or entry.sha256.isascii())
         and not (output.is_absolute() or output.drive or ".." in output.parts)
         and "\0" not in entry.output
         and all(

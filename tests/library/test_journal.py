@@ -17,9 +17,13 @@ import pytest
 import scripts
 from runs import SETTINGS, Translator, entries, in_format, results, run, times_done, touch
 
-from speech_translation.errors import SpeechTranslationError
+from speech_translation.bulk import Tally
+from speech_translation.captions import Format
+from speech_translation.errors import EngineError, SpeechTranslationError
+from speech_translation.files import draft
 from speech_translation.journal import BEGUN, JOURNAL, STANDARD_INPUT, Entry, Journal, Recording
 from speech_translation.types import Direction
+from speech_translation.video import VideoFormat
 
 
 @pytest.fixture
@@ -212,6 +216,166 @@ def test_standard_input_is_never_done(tmp_path: Path) -> None:
             journal.append([entry])
 
 
+# What somebody has corrected
+
+
+def correct(result: Path) -> str:
+    """Mend a letter as an editor might: with the length and, on a coarse disk, the time kept."""
+    status, text = result.stat(), result.read_text("utf-8")
+    result.write_text(corrected := text.replace("wav", "WAV"), "utf-8")
+    os.utime(result, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert text != corrected
+    return corrected
+
+
+def copy_again(*recordings: Path) -> None:
+    for path in recordings:
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+
+@pytest.mark.usefixtures("no_sync")
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_corrected_result_is_never_overwritten(
+    translator: Translator, tmp_path: Path, caplog: pytest.LogCaptureFixture, jobs: int
+) -> None:
+    recordings, out = [tmp_path / "in" / f"{i}.wav" for i in range(3)], tmp_path / "out"
+    touch(*recordings)
+
+    def again(format: Format = "srt") -> Tally:
+        caplog.clear()
+        settings = in_format(format)
+        return run(out, tmp_path / "in", translator=translator, jobs=jobs, settings=settings)
+
+    again()
+    again("txt")
+    before = results(out)
+    corrected = correct(out / "1.srt")
+    assert again().skipped == 3
+    copy_again(*recordings)
+    assert again().done == again("txt").done == 3
+    assert results(out) == {
+        **before,
+        Path("1.srt"): corrected,
+        Path("1-2.srt"): before[Path("1.srt")],
+    }
+    copy_again(*recordings)
+    again()
+    assert caplog.messages == []  # 1-2.srt is as it was made
+    assert again().skipped == 3
+    both = {"1.srt": corrected, "1-2.srt": correct(out / "1-2.srt")}
+    copy_again(*recordings)
+    again()
+    assert caplog.messages == ["1-2.srt was there before, so the result is 1-3.srt"]
+    assert both.items() < {str(path): text for path, text in results(out).items()}.items()
+    assert again().skipped == 3
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_copied_folder_keeps_its_names(
+    translator: Translator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restored or unpacked folder of recordings and results has new times throughout."""
+    touch(tmp_path / "a.wav", tmp_path / "b.wav")
+    run(tmp_path, tmp_path, translator=translator)
+    before = results(tmp_path)
+    copy_again(*(tmp_path / path for path in before))
+    assert run(tmp_path, tmp_path, translator=translator).done == 2
+    assert results(tmp_path) == before
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_run_killed_over_a_changed_recording_keeps_its_name(
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new result is there, and no line yet that says so."""
+    recording, out = tmp_path / "a.wav", tmp_path / "out"
+    touch(recording)
+    run(out, recording, translator=translator)
+    recording.write_text("something else")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, recording, translator=translator)
+    assert results(out) == {Path("a.txt"): "something else\n"}
+    assert run(out, recording, translator=translator).done == 1
+    assert results(out) == {Path("a.txt"): "something else\n"}
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_file_that_appears_meanwhile_is_kept(translator: Translator, tmp_path: Path) -> None:
+    """While a recording is translated, or after that failed, somebody may do it by hand."""
+    recordings, out = [tmp_path / "in" / name for name in ("a.wav", "b.wav")], tmp_path / "out"
+    touch(*recordings)
+
+    def fault(path: Path) -> None:
+        if path.name == "b.wav":
+            raise EngineError("The server is gone.")
+        (out / "a.txt").write_text("mine\n")
+
+    translator.fault = fault
+    assert run(out, tmp_path / "in", translator=translator).failed == 1
+    (out / "b.txt").write_text("mine\n")
+    translator.fault = lambda _: None
+    assert run(out, tmp_path / "in", translator=translator).done == 1
+    found = {str(path): text for path, text in results(out).items()}
+    mine = dict.fromkeys(("a.txt", "b.txt"), "mine\n")
+    assert found == {**mine, "a-2.txt": "a.wav\n", "b-2.txt": "b.wav\n"}
+
+
+@pytest.mark.usefixtures("no_sync")
+def test_a_result_of_an_earlier_edition_may_be_corrected(
+    translator: Translator, tmp_path: Path
+) -> None:
+    """Its journal cannot tell, so a result is kept; it is done all the same."""
+    recordings, out = [tmp_path / "in" / name for name in ("a.wav", "b.wav")], tmp_path / "out"
+    touch(*recordings)
+    run(out, tmp_path / "in", translator=translator)
+    lines = map(json.loads, (out / JOURNAL).read_bytes().splitlines())
+    old = [{key: line[key] for key in line.keys() - {"sha256"}} for line in lines]
+    (out / JOURNAL).write_text("".join(f"{json.dumps(line)}\n" for line in old))
+    assert run(out, tmp_path / "in", translator=translator).skipped == 2
+    corrected = correct(out / "a.txt")
+    copy_again(recordings[0])
+    run(out, tmp_path / "in", translator=translator)
+    found = {str(path): text for path, text in results(out).items()}
+    assert found == {"a.txt": corrected, "a-2.txt": "a.wav\n", "b.txt": "b.wav\n"}
+
+
+@pytest.mark.parametrize(
+    ("source", "format", "names"),
+    [
+        ("talk.mov", "mkv", ["talk.captions.mkv", "talk-2.captions.mkv"]),
+        (STANDARD_INPUT, "txt", ["stdin.txt", "stdin-2.txt"]),
+    ],
+)
+def test_a_corrected_video_and_what_was_read_from_standard_input_are_kept(
+    tmp_path: Path, source: str, format: Format | VideoFormat, names: list[str]
+) -> None:
+    if source != STANDARD_INPUT:
+        touch(path := tmp_path / source)
+        source = str(path)
+    recording = Recording(source, "", Path(names[0].split(".")[0]))
+
+    def made() -> str:
+        with Journal(tmp_path, dataclasses.replace(SETTINGS, format=format)) as journal:
+            entry = journal.claim(recording)
+            assert entry is not None
+            with draft(tmp_path / entry.output) as written:
+                written.write_bytes(b"made")
+                entry = journal.place(recording, entry, written)
+        return entry.output  # and the run is killed
+
+    assert [made(), made()] == [names[0]] * 2
+    (tmp_path / names[0]).write_bytes(b"mine")
+    assert [made(), made()] == [names[1]] * 2
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"mine", b"made"]
+
+
 # Which runs may share a folder
 
 
@@ -335,6 +499,8 @@ def test_settings_of_a_newer_edition_are_refused(translator: Translator, tmp_pat
         f'{{"source": "a", "output": "x.txt", "mtime_ns": {-(1 << 70)}}}',
         '{"source": "a", "output": "x.txt", "size": "1"}',
         '{"source": "a", "output": "x.txt", "error": 5}',
+        '{"source": "a", "output": "x.txt", "sha256": 5}',
+        '{"source": "a", "output": "x.txt", "sha256": "\\ud800"}',
     ],
     ids=lambda line: line[:50],
 )
