@@ -51,7 +51,7 @@ from speech_translation.errors import (
     without_password,
 )
 from speech_translation.files import need_current_folder, need_temporary_folder
-from speech_translation.journal import STANDARD_INPUT, Journal, Recording, RunSettings
+from speech_translation.journal import STANDARD_INPUT, Entry, Journal, Recording, RunSettings
 from speech_translation.levels import Samples
 from speech_translation.other_direction import other_direction, regions, telling
 from speech_translation.process import own_process
@@ -287,6 +287,16 @@ def _stated(model: str) -> str:
     return model if known else os.path.abspath(model)
 
 
+def _failure(entry: Entry) -> str:
+    """Why a recording failed, with its whole path, in place of its name where that is said."""
+    error = entry.error or ""
+    if not entry.source:
+        return error
+    name = "stdin" if entry.source == STANDARD_INPUT else one_line(entry.source)
+    last = os.path.basename(name)
+    return name + error[len(last) :] if error.startswith(f"{last} ") else f"{name}: {error}"
+
+
 def write_all(
     options: argparse.Namespace, engines: Callable[[], Engines], interrupt: Interrupt
 ) -> int:
@@ -344,8 +354,7 @@ def write_all(
             progress.end(tally)
         finally:
             for entry in journal.failures():
-                name = "stdin" if entry.source == STANDARD_INPUT else one_line(entry.source)
-                tell(f"error: {name}: {entry.error}" if name else f"error: {entry.error}")
+                tell(f"error: {_failure(entry)}")
     interrupt.check()
     return 1 if tally.failed else 0
 
