@@ -53,6 +53,8 @@ _LONGEST_STREAM = 4 << 30
 _LONGEST_DEVICE = 16 << 20
 _PIECE = 1 << 20  # of them that are read at a time
 
+_HEAD = 8000  # bytes in which text has no zero byte, and a transport stream has some
+
 _LOGGER = logging.getLogger("speech_translation")
 _LOGGER.addHandler(logging.NullHandler())  # else warnings go to standard error unasked
 
@@ -93,6 +95,8 @@ def _below(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
 def _is_recording(entry: os.DirEntry[str]) -> bool:
     """Whether a file is one by its name; so is a link that leads nowhere, which is then said.
 
+    A text is none: .ts is also the ending of TypeScript's sources.
+
     "._talk.mp3" is what macOS knows of talk.mp3, on a disk that can hold no more of it.
     """
     if entry.name.startswith("._") or Path(entry.name).suffix.lower() not in EXTENSIONS:
@@ -101,7 +105,19 @@ def _is_recording(entry: os.DirEntry[str]) -> bool:
         mode = entry.stat().st_mode
     except OSError:
         return True
+    if stat.S_ISREG(mode) and entry.name.lower().endswith(".ts"):
+        return not _is_text(entry.path)
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file has something at its beginning, and no zero byte: git has the same rule."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False  # which whoever decodes it says
+    return bool(head) and b"\0" not in head
 
 
 def load_audio(

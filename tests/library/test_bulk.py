@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import scripts
+from recordings import RATE, encoded, voice
 from runs import SETTINGS, Translator, entries, results, run, times_done, touch
 
 from speech_translation import captions, files
@@ -134,6 +135,25 @@ def test_a_folder_is_read_to_its_end_whatever_lies_in_it(tmp_path: Path) -> None
     found = [item for item in find_sources([str(tmp_path)]) if isinstance(item, Recording)]
     names = {Path(recording.source).name for recording in found}
     assert names == {*kept, "loop.wav"}
+
+
+def test_the_sources_of_a_program_are_no_recordings(tmp_path: Path) -> None:
+    (tmp_path / "player.ts").write_text("export const play = (talk: Talk) => talk;\n" * 99)
+    (tmp_path / "legacy.TS").write_bytes("// 日本語\nlet talk;\n".encode("cp932"))
+    (error,) = find_sources([str(tmp_path)])
+    assert "holds no audio or video file" in str(error)
+    stream = encoded("mpegts", "mp2", voice(), RATE)
+    kept = {
+        "talk.ts": stream,
+        "torn.ts": stream[100:],
+        "camera.ts": encoded("mpegts", "mp2", voice(), RATE, options={"mpegts_m2ts_mode": "1"}),
+        "misnamed.ts": encoded("mp4", "aac", voice(), RATE),
+        "empty.ts": b"",
+    }
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    found = find_sources([str(tmp_path)])
+    assert {Path(x.source).name for x in found if isinstance(x, Recording)} == kept.keys()
 
 
 def test_a_text_that_is_no_list_is_one_error(tmp_path: Path) -> None:
