@@ -126,7 +126,7 @@ function opened(fresh) {
   current = fresh;
   before = segments.length;
   fresh.start ??= segments.at(-1)?.end ?? 0;
-  offset = fresh.start + fresh.delivered / fresh.rate;
+  offset = fresh.start + fresh.begun / fresh.rate;
   find("live-link").href = new URL(`${root()}/watch/${fresh.watch}`, location.href).href;
 }
 

@@ -1,4 +1,5 @@
-// One talk on its way to the server: chunks in order, each sent again until it is answered.
+// One talk on its way to the server: chunks in order, each sent again until it is answered, and to a
+// restarted server all that no final caption says yet.
 
 import { pause, root } from "./dom.js";
 import { Problem } from "./words.js";
@@ -7,6 +8,7 @@ const CHUNK = 0.5; // seconds
 const AGAIN = 1000; // milliseconds until what failed is tried again
 const SLOW = 15_000; // milliseconds without an answer until that is said
 const GONE = 120_000; // milliseconds without an answer until the chunk is sent again
+const KEPT = 60; // seconds of sound behind the last final caption; a caption says 30 s at most
 const LONGEST = 500_000; // samples in one request: many a proxy lets no more than 1 MB through
 const TRIES = { refused: 3, failed: 60 }; // for a chunk, and for the end of a talk while the model fails
 
@@ -17,8 +19,8 @@ const TRIES = { refused: 3, failed: 60 }; // for a chunk, and for the end of a t
  */
 export class Talk {
   constructor(options, former, hears) {
-    Object.assign(this, { options, former, hears, heard: [], seq: 0, known: 0, ended: false, sent: false, left: false,
-      waiting: 0, delivered: 0, growing: "", awaken: () => {} });
+    Object.assign(this, { options, former, hears, heard: [], unfixed: [], fixed: 0, begun: 0, seq: 0, known: 0,
+      ended: false, sent: false, left: false, waiting: 0, growing: "", awaken: () => {} });
   }
 
   /** A talk whose page was left, as `kept` says: the server has its last words. */
@@ -37,8 +39,10 @@ export class Talk {
     const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
     const answer = await reply?.json().catch(() => null);
     if (!answer?.id) throw new Problem("live_no_server", {}, answer?.words);
-    if (this.growing) this.hears.lost(); // another server process knows nothing of the line under way
-    Object.assign(this, { id: answer.id, watch: answer.watch, seq: 0, known: 0 });
+    // Another server process knows nothing of the line under way: it hears that again.
+    this.heard.unshift(...this.unfixed);
+    this.waiting += count(this.unfixed);
+    Object.assign(this, { id: answer.id, watch: answer.watch, seq: 0, known: 0, unfixed: [], begun: this.fixed });
     if (this.left) this.leave();
     else this.hears.opened(this);
   }
@@ -78,13 +82,13 @@ export class Talk {
         length += parts.at(-1).length;
       }
       this.waiting -= length;
+      this.unfixed.push(...parts);
       const last = this.ended && !this.heard.length;
-      await this.#deliver(new Blob(parts), last);
-      this.delivered += length;
-      if (last) { this.sent = true; return; }
+      if (await this.#deliver(new Blob(parts), last) && last) { this.sent = true; return; }
     }
   }
 
+  /** Whether a chunk has had its time; else it is among what a new talk is to hear. */
   async #deliver(body, last) {
     for (let failures = 0; !this.left; await pause(AGAIN)) {
       const url = `${root()}/live/${this.id}?seq=${this.seq}&rate=${this.rate}&known=${this.known}` +
@@ -95,22 +99,24 @@ export class Talk {
       const reply = await fetch(url, { method: "POST", body, signal: asking.signal }).catch(() => null);
       const answer = await reply?.json().catch(() => null) ?? {};
       for (const timer of [slow, gone]) clearTimeout(timer);
-      if (this.left) return;
+      if (this.left) return false;
       const fate = fateOf(reply, answer);
       if (fate === "taken") {
         this.seq += 1;
         this.known = answer.from + answer.segments.length;
         this.growing = (answer.settled + answer.tentative).trim();
+        this.#fix(answer.segments.at(-1)?.data.end ?? 0);
         this.hears.captions(answer);
         break;
       }
       this.hears.note(fate === "forgotten" ? "live_lost" : answer.words ?? "live_lost");
       if (fate === "forgotten") {
-        if (last && !body.size) { // nothing is left that a new talk could hear
+        if (!this.unfixed.length) { // nothing is left that a new talk could hear
           if (this.growing) this.hears.lost();
           break;
         }
-        await this.open().catch((problem) => this.hears.note(problem.said));
+        const opened = await this.open().then(() => true, (problem) => this.hears.note(problem.said));
+        if (opened) return false;
       } else if (fate === "missing") { // a chunk before this one never came, and is here no more
         this.seq = answer.next;
         this.hears.lost();
@@ -121,6 +127,19 @@ export class Talk {
       }
     }
     this.hears.note("");
+    return true;
+  }
+
+  /** The captions are final up to `end`, in seconds: what was heard before will not be sent again. */
+  #fix(end) {
+    const until = Math.max(this.begun + Math.round(end * this.rate),
+      this.fixed + count(this.unfixed) - KEPT * this.rate);
+    while (this.unfixed.length && this.fixed < until) {
+      const part = this.unfixed.shift();
+      const rest = part.subarray(until - this.fixed);
+      this.fixed += part.length - rest.length;
+      if (rest.length) this.unfixed.unshift(rest);
+    }
   }
 
   /** Forget the talk, here and on the server, and wait for no answer. */
@@ -131,6 +150,9 @@ export class Talk {
     if (this.id) fetch(`${root()}/live/${this.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 }
+
+/** How many samples some arrays have. */
+const count = (parts) => parts.reduce((sum, part) => sum + part.length, 0);
 
 /** What became of a chunk. "lost": somebody else answered, like a proxy or the login page of a network. */
 function fateOf(reply, { segments, next }) {

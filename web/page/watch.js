@@ -9,19 +9,20 @@ const TRIES_AFTERWARDS = 720; // an hour
 const OVERLAID = 2; // captions over a picture
 
 const place = document.getElementById("watched");
+const segments = [];
+let earlier = 0; // how many of them a restarted server knows nothing of
 const overlay = new URLSearchParams(location.search).has("overlay");
 
 async function watch() {
   document.documentElement.classList.toggle("overlay", overlay);
   chooseLanguage(language());
   const address = location.pathname.replace(/\/$/, "");
-  const segments = [];
   for (let over = 0; over < TRIES_AFTERWARDS; await pause(over ? ASK_AFTERWARDS : ASK_EVERY)) {
-    const reply = await fetch(`${address}/captions?known=${segments.length}`).catch(() => null);
+    const reply = await fetch(`${address}/captions?known=${segments.length - earlier}`).catch(() => null);
     const answer = reply?.ok ? await reply.json().catch(() => null) : null;
     if (answer?.segments) {
       over = 0;
-      show(segments, answer);
+      show(answer);
     } else if (reply?.status === 404 && !over++) {
       if (!overlay) place.append(line(say("watch_over"), "over"));
       else place.replaceChildren();
@@ -29,8 +30,9 @@ async function watch() {
   }
 }
 
-function show(segments, answer) {
-  segments.splice(answer.from, Infinity, ...answer.segments);
+function show(answer) {
+  if (answer.from < segments.length - earlier) earlier = segments.length;
+  segments.splice(earlier + answer.from, Infinity, ...answer.segments);
   const growing = (answer.settled + answer.tentative).trim();
   const texts = segments.map((segment) => line(segment.text, "fixed"));
   if (growing) texts.push(line(growing, "growing"));
