@@ -42,7 +42,7 @@ def begin(page: Page) -> None:
     """Speak a sentence and the beginning of another."""
     page.click("#live-audio")
     expect(page.locator("#live-fixed p")).to_have_count(1)
-    expect(page.locator("#live-line .settled")).not_to_have_text("")
+    expect(page.locator("#live-line")).not_to_have_text("")
 
 
 def texts(answer: Response) -> str:
