@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from browsing import (
     SENTENCES,
+    SOON,
     Open,
     assert_accessible,
     captions,
@@ -251,13 +252,15 @@ def test_a_talk_goes_on_after_the_browser_has_suspended_its_sound(visit: Open) -
 
 
 def test_a_start_can_be_taken_back_while_the_server_says_nothing(visit: Open) -> None:
-    page = visit(path="#live", script=TRACKS)
+    page = visit(path="#live", script=TRACKS + SOON)
     page.route("**/live?*", lambda route: None)
     with page.expect_request("**/live?*"):
         page.click("#live-audio")
     expect(page.locator("#live-audio")).to_contain_text("Opening")
+    expect(page.locator("#live-note")).to_contain_text("The server takes long")
     page.click("#live-audio")
     assert_microphone_closed(page)
+    expect(page.locator("#live-note")).to_have_text("")
 
 
 def test_the_screen_stays_awake_while_somebody_speaks(visit: Open) -> None:

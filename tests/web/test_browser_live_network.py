@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browsing import SENTENCES, Open, captions, clear_captions, until
+from browsing import SENTENCES, SOON, Open, captions, clear_captions, until
 from clips import reference
 from playwright.sync_api import Page, Response, Route, expect
 
@@ -201,12 +201,6 @@ def test_what_is_missing_is_said_until_the_captions_are_cleared(speak: Open) -> 
     expect(live.locator("#live-note")).to_contain_text(missing)
     clear_captions(live)
     expect(live.locator("#live-note")).to_have_text("")
-
-
-SOON = """
-    const later = window.setTimeout;
-    window.setTimeout = (work, after) => later(work, { 15000: 500, 120000: 5000 }[after] ?? after);
-"""
 
 
 def test_a_server_that_does_not_answer_is_said_and_asked_again(speak: Open) -> None:

@@ -72,7 +72,7 @@ const hears = { captions: hear, note: (words) => { note = words; show(); }, open
 const busy = () => Boolean(talk && !talk.sent);
 
 async function start() {
-  const own = opening = { over: false, stream: null };
+  const own = opening = { over: false, stream: null, talk: null };
   note = "";
   show();
   let capture = null;
@@ -82,12 +82,12 @@ async function start() {
     if (own.over) return;
     const options = { direction: document.querySelector("[name=live-direction]:checked").value, terms: find("live-terms").value,
       ...(find("live-transcript").checked ? { transcript: 1 } : {}) };
-    const fresh = new Talk(options, talk, hears);
+    const fresh = own.talk = new Talk(options, talk, hears);
     capture = await Capture.of(own.stream, (samples) => listen(fresh, samples));
     fresh.rate = capture.rate;
     if (own.over) return;
     if (!talk || talk.sent) await fresh.open(); // else it opens itself, behind the last words of the former
-    if (own.over) return fresh.leave();
+    if (own.over) return;
     begin(fresh, capture);
   } catch (error) {
     if (!own.over) note = error.said ?? reasonKey(error);
@@ -104,8 +104,10 @@ async function start() {
 /** Undo the press that opens a talk. */
 function takeBack() {
   opening.over = true;
+  opening.talk?.leave();
   close(opening.stream);
   opening = null;
+  note = "";
 }
 
 function begin(fresh, capture) {

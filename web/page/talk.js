@@ -36,8 +36,10 @@ export class Talk {
     const query = new URLSearchParams(this.options);
     const after = this.id ?? this.former?.id;
     if (after) query.set("after", after);
+    const slow = setTimeout(() => this.#note("live_slow"), SLOW);
     const reply = await fetch(`${root()}/live?${query}`, { method: "POST" }).catch(() => null);
     const answer = await reply?.json().catch(() => null);
+    clearTimeout(slow);
     if (!answer?.id) throw new Problem("live_no_server", {}, answer?.words);
     // Another server process knows nothing of the line under way: it hears that again.
     this.heard.unshift(...this.unfixed);
@@ -70,7 +72,7 @@ export class Talk {
   async send() {
     await Promise.allSettled([this.former?.sending]);
     while (!this.id && !this.left) {
-      await this.open().catch((problem) => this.hears.note(problem.said));
+      await this.open().catch((problem) => this.#note(problem.said));
       if (!this.id) await pause(AGAIN);
     }
     this.former = null;
@@ -93,7 +95,7 @@ export class Talk {
     for (let failures = 0; !this.left; await pause(AGAIN)) {
       const url = `${root()}/live/${this.id}?seq=${this.seq}&rate=${this.rate}&known=${this.known}` +
         (last ? "&last=1" : "");
-      const slow = setTimeout(() => this.hears.note("live_slow"), SLOW);
+      const slow = setTimeout(() => this.#note("live_slow"), SLOW);
       const asking = this.asking = new AbortController();
       const gone = setTimeout(() => asking.abort(), GONE);
       const reply = await fetch(url, { method: "POST", body, signal: asking.signal }).catch(() => null);
@@ -109,13 +111,13 @@ export class Talk {
         this.hears.captions(answer);
         break;
       }
-      this.hears.note(fate === "forgotten" ? "live_lost" : answer.words ?? "live_lost");
+      this.#note(fate === "forgotten" ? "live_lost" : answer.words ?? "live_lost");
       if (fate === "forgotten") {
         if (!this.unfixed.length) { // nothing is left that a new talk could hear
           if (this.growing) this.hears.lost();
           break;
         }
-        const opened = await this.open().then(() => true, (problem) => this.hears.note(problem.said));
+        const opened = await this.open().then(() => true, (problem) => this.#note(problem.said));
         if (opened) return false;
       } else if (fate === "missing") { // a chunk before this one never came, and is here no more
         this.seq = answer.next;
@@ -126,7 +128,7 @@ export class Talk {
         break;
       }
     }
-    this.hears.note("");
+    this.#note("");
     return true;
   }
 
@@ -140,6 +142,11 @@ export class Talk {
       this.fixed += part.length - rest.length;
       if (rest.length) this.unfixed.unshift(rest);
     }
+  }
+
+  /** Nothing is said of a talk that was left. */
+  #note(words) {
+    if (!this.left) this.hears.note(words);
   }
 
   /** Forget the talk, here and on the server, and wait for no answer. */
