@@ -9,7 +9,6 @@ import ipaddress
 import os
 import re
 import ssl
-import time
 import urllib.request
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -121,13 +120,17 @@ def key_headers(variable: str) -> dict[str, str]:
 
 
 def retry_after(reply: httpx.Response) -> Seconds:
-    """How long a busy server asks to be left alone: by its Retry-After, seconds or a date."""
+    """How long a busy server asks to be left alone: by its Retry-After, seconds or a date.
+
+    A date counts from the answer's own: the clock of this machine may be another one.
+    """
     said = reply.headers.get("retry-after", "").strip()
     if said.isdecimal():
         return float(said)
     try:
-        return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError):
+        answered = parsedate_to_datetime(reply.headers.get("date", ""))
+        return max((parsedate_to_datetime(said) - answered).total_seconds(), 0.0)
+    except (ValueError, OverflowError, TypeError):
         return 0.0
 
 
