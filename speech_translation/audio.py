@@ -295,7 +295,5 @@ def _decode(file: BinaryIO, part: Part, timeline: Timeline, name: str, wanted: W
             timeline.lack(part.lacking / (part.end - part.start))
             if breaks_off(file, part):
                 timeline.break_off()
-            else:
-                timeline.fill_hole()
             return True
     return False

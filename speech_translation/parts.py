@@ -23,6 +23,7 @@ OGG_HEADER = 27
 
 _CHUNK = 1 << 20  # bytes searched at a time
 _CHUNK_HEAD = 8  # bytes of the name and the length of a piece
+_ROUNDED = 8  # bytes: some count no padding, and some their head as well
 _PIECES = 1_000_000  # of a recording; one with more is taken for the rest of the file
 # Lengths from here on, by their bytes, are those of who writes a stream and cannot go back.
 _UNKNOWN = {4: 0x7FFF0000, 8: 1 << 62}
@@ -64,6 +65,11 @@ _LONGEST_BEGINNING = 64  # bytes
 _SYNC = re.compile(
     rb"\xff[\xe2\xe3\xf1-\xf5\xf9-\xfd]|\x0bw|\x00\x00\x01\xba|\x47.{187}\x47|.{4}\x47.{191}\x47",
     re.DOTALL,
+)
+# What may follow the sound of a WAV file, also where its end is cut off.
+_TAG_OR_CHUNK = re.compile(
+    rb"TAG|ID3|APETAGEX|LIST|id3 |bext|iXML|[ax]XML|_PMX|fact|cue |smpl|inst|plst|cart|PEAK|DISP|"
+    rb"JUNK|junk|PAD |FLLR"
 )
 
 
@@ -191,8 +197,9 @@ def _after(start: int, length: bytes, order: str) -> int | None:
 def _is_longer(file: BinaryIO, part: Part) -> bool:
     """Whether a WAV file has sound behind where it says that it ends, for a second or more.
 
-    A recorder that was killed has written a length before, or none, and four bytes hold no more
-    than 4 GB. What follows the sound in a whole file are chunks, zeros, or a tag.
+    A recorder that was killed has written one of its two lengths before, or none, and four bytes
+    hold no more than 4 GB. Where both agree, what follows is no sound, whatever it is. Else it may
+    be pieces, zeros, or a tag.
     """
     head = read_upto(file, part.start, 36, part.end)
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE":
@@ -208,22 +215,39 @@ def _is_longer(file: BinaryIO, part: Part) -> bool:
         at += _CHUNK_HEAD + length + length % 2
     if chunk[:4] != b"data" or not rate:
         return False
+    whole = int.from_bytes(head[4:8], "little")
     if head[:4] != b"RIFF":
-        length = int.from_bytes(head[28:36], "little")
+        whole, length = (int.from_bytes(head[i : i + 8], "little") for i in (20, 28))
     elif not 0 < length < _UNKNOWN[4]:
         return False  # both decoders take it for unknown
+    whole += part.start + _CHUNK_HEAD
     at += _CHUNK_HEAD + length
     if part.end - at < rate:
         return False
-    first, last = (read_upto(file, place, _CHUNK, part.end) for place in (at, part.end - rate))
-    if not any(first + last) or first.startswith((b"TAG", b"ID3", b"APETAGEX")):
-        return False
-    chunks = (read_upto(file, at + odd, _CHUNK_HEAD, part.end) for odd in (0, length % 2))
-    return not any(
-        re.fullmatch(rb"[ -~]{4}", chunk[:4])
-        and int.from_bytes(chunk[4:], "little") <= part.end - at
-        for chunk in chunks
+    wrapped = any(
+        part.end - end > (1 << 32) - _ROUNDED
+        and (part.end - end + _ROUNDED) % (1 << 32) <= 2 * _ROUNDED
+        for end in (at, whole)
     )
+    if not wrapped and any(_leads(file, at + odd, whole, part.end) for odd in (0, length % 2)):
+        return False
+    behind, last = (read_upto(file, place, _CHUNK, part.end) for place in (at, part.end - rate))
+    behind = behind.lstrip(b"\0")  # what pads it
+    if not any(behind + last) or _TAG_OR_CHUNK.match(behind):
+        return False
+    length = int.from_bytes(behind[4:8], "little")
+    return not re.match(rb"[ -~]{4}", behind) or length > part.end - at
+
+
+def _leads(file: BinaryIO, at: int, end: int, size: int) -> bool:
+    """Whether pieces follow each other from `at` to `end`."""
+    for _ in range(_PIECES):
+        head = read_upto(file, at, _CHUNK_HEAD, size)
+        if at >= end - _ROUNDED or len(head) < _CHUNK_HEAD:
+            break
+        length = int.from_bytes(head[4:], "little")
+        at += _CHUNK_HEAD + length + length % 2
+    return abs(at - end) <= _ROUNDED
 
 
 def _ogg(file: BinaryIO, start: int, size: int) -> int:

@@ -23,7 +23,6 @@ _TOGETHER: Seconds = 1.0  # of frames that are mixed and resampled at a time
 _LONGEST: Seconds = 24 * 3600.0  # what says that it is longer is damaged
 _NAMED = 10  # places that are named; the others are counted
 _ROUNDED: Seconds = 0.01  # what a time stamp may be wrong by, more or less
-_NEAR: Seconds = 1.0  # two damaged places closer together are one
 _PAUSE: Seconds = 0.5  # a gap that is worth a word
 
 # What a clock that goes back says again is the same sound where the two correlate so much at some
@@ -162,21 +161,6 @@ class Timeline:
         if JITTER < seconds < _LONGEST:
             self._note(RemarkKind.LOST, self._now, self._now + seconds)
 
-    def fill_hole(self) -> None:
-        """The file under way is whole: what its end lacks is missing at its only hole."""
-        places = enumerate(self._places)
-        holes = [i for i, place in places if place[1] >= self._base and _is_hole(*place)]
-        kind, end, lacking = self._places[-1] if self._places else (None, 0.0, 0.0)
-        if len(holes) != 1 or kind is not RemarkKind.LOST or not lacking > end >= self._now:
-            return
-        self.settle()
-        _, start, _ = self._places[holes[0]]
-        after = [(kind, at + lacking - end, to + lacking - end) for kind, at, to in self._places]
-        self._places[holes[0] :] = [(kind, start, start + lacking - end), *after[holes[0] + 1 : -1]]
-        at = 4 * round(start * SAMPLE_RATE)
-        self._joined[at:at] = bytes(4 * round((lacking - end) * SAMPLE_RATE))
-        self._now = len(self) / SAMPLE_RATE
-
     def break_off(self) -> None:
         """The file under way should be longer, and nobody knows by how much."""
         if not any(kind is RemarkKind.LOST and end >= self._now for kind, _, end in self._places):
@@ -211,8 +195,12 @@ class Timeline:
     def _note(self, kind: RemarkKind, start: Seconds, end: Seconds) -> None:
         if kind is RemarkKind.SILENT and end - start < _PAUSE:
             return
-        near = self._places and self._places[-1][0] == kind and start - self._places[-1][2] < _NEAR
-        if near and kind is not RemarkKind.JUMPED:  # which ends long after what follows it
+        near = self._places and self._places[-1][0] == kind and start - self._places[-1][2] < JITTER
+        hole = _is_hole(kind, start, end)
+        # A jump ends long after what follows it.
+        if near and kind is not RemarkKind.JUMPED and hole == _is_hole(*self._places[-1]):
+            if hole:
+                return
             start = min(self._places.pop()[1], start)
         self._places.append((kind, start, end))
 
