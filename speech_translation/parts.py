@@ -100,6 +100,9 @@ def find_parts(file: BinaryIO) -> list[Part]:
     while at < size and len(parts) <= MOST_PARTS:
         end = _end(file, at, size)
         following = size if end >= size else _following(file, end, size)
+        while len(parts) <= MOST_PARTS and (move := sound_moves(file, at, following)) < following:
+            parts.append(Part(at, move))
+            at = move
         parts.append(Part(at, following, max(0, end - size)))
         at = following
     parts[-1] = parts[-1]._replace(end=size)
@@ -185,7 +188,7 @@ def _end(file: BinaryIO, start: int, size: int) -> int:
         end = _asf(file, start, size)
     if end is not None and end > start:
         return end
-    return sound_moves(file, start, _search(file, start + 4, size))
+    return _search(file, start + 4, size)
 
 
 def _after(start: int, length: bytes, order: str) -> int | None:

@@ -7,6 +7,7 @@ before. A decoder goes on with those that it began with, and they end.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,6 +17,11 @@ _CHUNK = 1 << 20  # bytes searched at a time
 _NEAR = 1 << 18  # bytes in which a table that goes over several packets ends
 _PAT, _PMT = 0, 2  # tables: of all programmes, and of the streams of one
 _CRC = 4  # bytes at a table's end
+_APPLIES = 5  # byte that says whether a table does already; no shorter one has a right CRC
+# The CRC of ISO 13818-1, annex A, is zlib's, but that the first bit of a byte is its last. A table
+# with its CRC behind it gives all ones.
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_INTACT = 0xFFFFFFFF
 # What streams hold, by ISO 13818-1 and ATSC. The last, anybody's, is sound with such a descriptor.
 _SOUND = {0x03, 0x04, 0x0F, 0x11, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87}
 _PRIVATE, _SOUND_DESCRIPTORS = 0x06, {0x05, 0x6A, 0x7A, 0x7B, 0x7C, 0x7F}
@@ -34,6 +40,7 @@ def sound_moves(file: BinaryIO, start: int, end: int) -> int:
     seen = dict[int, bytes]()  # the last packet with the beginning of a table, by its number
     sounds = dict[int, set[tuple[int, int]]]()  # by the number of a programme's table
     programmes = start  # where the table of them was last
+    since = set[int]()  # the numbers whose tables came behind it: what was before still holds there
     tables = _packets_of({0})
     for at in range(start, end, _CHUNK):
         file.seek(at)
@@ -42,13 +49,17 @@ def sound_moves(file: BinaryIO, start: int, end: int) -> int:
         while (found := tables.search(data, place + 1)) and found.start() < _CHUNK:
             place = found.start()
             number = _number(data, place)
+            here = at + place - (distance - _PACKET)
             if number == 0:
-                programmes = at + place - (distance - _PACKET)
+                programmes, since = here, set()
+            known = number in since
+            since.add(number)
             packet = data[place + 4 : place + _PACKET]
             if seen.get(number) == packet:
                 continue
-            seen[number] = packet
             section = _section(data, place, distance)
+            if section:
+                seen[number] = packet
             if number == 0 and section[:1] == bytes([_PAT]):
                 numbers = set(_programmes(section))
                 if not sounds.keys() <= numbers:
@@ -58,7 +69,7 @@ def sound_moves(file: BinaryIO, start: int, end: int) -> int:
             elif number in sounds and section[:1] == bytes([_PMT]):
                 before, sounds[number] = sounds[number], set(_sounds(section))
                 if not before <= sounds[number]:
-                    return programmes
+                    return here if known else programmes
     return end
 
 
@@ -73,7 +84,7 @@ def _number(data: bytes, place: int) -> int:
 
 
 def _section(data: bytes, place: int, distance: int) -> bytes:
-    """The table that begins in the packet at `place`; nothing if it is not whole."""
+    """The table that begins in the packet at `place`; nothing if it is not whole, or not yet."""
     number = _number(data, place)
     content = _content(data, place)
     content = content[1 + content[0] :] if content else b""
@@ -84,7 +95,9 @@ def _section(data: bytes, place: int, distance: int) -> bytes:
             return b""
         if _number(data, place) == number:
             content += _content(data, place)
-    return content[: size - _CRC]
+    content = content[:size]
+    intact = zlib.crc32(content.translate(_MIRRORED)) == _INTACT
+    return content[:-_CRC] if intact and content[_APPLIES] & 1 else b""
 
 
 def _content(data: bytes, place: int) -> bytes:

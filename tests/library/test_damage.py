@@ -128,6 +128,70 @@ def test_sound_that_moves_to_other_streams_is_heard(
     assert remarks == []
 
 
+def moving(times: int) -> list[bytes]:
+    """The packets of a transport stream whose sound moves so many times to other streams."""
+    sound = speech()[: FAST // 5]
+    programmes = [
+        film("mpegts", "mp2", sound, float, False, {"mpegts_start_pid": f"{start}"})
+        for start in (0x100, 0x200)
+    ]
+    data = b"".join(programmes[i % 2] for i in range(times + 1))
+    return [data[at : at + 188] for at in range(0, len(data), 188)]
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_a_stream_is_searched_once_however_often_its_sound_moves() -> None:
+    packets = moving(19)
+    file = Counted(b"".join(packets) + packets[-1] * (40_000_000 // 188))
+    assert len(find_parts(file)) == 20
+    assert file.count < 4 * len(file.getvalue())  # once for what begins, once for tables
+
+
+def test_sound_may_move_before_the_table_of_programmes_has_come_again() -> None:
+    packets = moving(1)
+    first, *more = (i for i, packet in enumerate(packets) if packet[1:3] == b"\x40\0")
+    _, second = (i for i, packet in enumerate(packets) if packet[1:3] == b"\x40\x11")
+    left_out = {i for i in more if i <= second + 1}
+    assert first + 1 < second
+    data = b"".join(packet for i, packet in enumerate(packets) if i not in left_out)
+    assert len(find_parts(io.BytesIO(data))) == 2
+
+
+@pytest.mark.parametrize(("place", "bit"), [(17, 0), (19, 3), (19, 7), (10, 0)])
+def test_a_table_that_is_damaged_or_of_what_comes_next_moves_no_sound(place: int, bit: int) -> None:
+    data = bytearray(recording("mpegts aac", times=3))
+    whole = load_audio(bytes(data))
+    tables = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x50\0"]
+    for at in tables[2:-1:2]:
+        data[at + place] ^= 1 << bit
+        if place == 10:  # it only comes next, and then the sound is another stream
+            data[at + 19] ^= 1
+            data[at + 22 : at + 26] = mpeg_crc(data[at + 5 : at + 22]).to_bytes(4, "big")
+    samples, remarks = heard(bytes(data))
+    np.testing.assert_array_equal(samples, whole)
+    assert remarks == []
+
+
+def mpeg_crc(table: bytes) -> int:
+    """By ISO 13818-1, annex A."""
+    crc = 0xFFFFFFFF
+    for byte in table:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = crc << 1 ^ (crc >> 31) * 0x104C11DB7
+    return crc
+
+
 @pytest.mark.parametrize("name", ["mp3 libmp3lame", "FLAC"])
 @pytest.mark.parametrize("brand", [b"avif", b"heic", b"isom"])
 def test_a_picture_in_front_of_the_sound_is_no_recording(name: str, brand: bytes) -> None:
