@@ -95,7 +95,7 @@ def _below(folder: str | os.PathLike[str]) -> Iterator[Path | AudioError]:
 def _is_recording(entry: os.DirEntry[str]) -> bool:
     """Whether a file is one by its name; so is a link that leads nowhere, which is then said.
 
-    A text is none: .ts is also the ending of TypeScript's sources.
+    A text is none: .ts and .mts are also the endings of TypeScript's sources.
 
     "._talk.mp3" is what macOS knows of talk.mp3, on a disk that can hold no more of it.
     """
@@ -105,7 +105,7 @@ def _is_recording(entry: os.DirEntry[str]) -> bool:
         mode = entry.stat().st_mode
     except OSError:
         return True
-    if stat.S_ISREG(mode) and entry.name.lower().endswith(".ts"):
+    if stat.S_ISREG(mode) and entry.name.lower().endswith((".ts", ".mts")):
         return not _is_text(entry.path)
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 

@@ -139,6 +139,7 @@ def test_a_folder_is_read_to_its_end_whatever_lies_in_it(tmp_path: Path) -> None
 
 def test_the_sources_of_a_program_are_no_recordings(tmp_path: Path) -> None:
     (tmp_path / "player.ts").write_text("export const play = (talk: Talk) => talk;\n" * 99)
+    (tmp_path / "module.mts").write_text("export type Talk = string;\n")
     (tmp_path / "legacy.TS").write_bytes("// 日本語\nlet talk;\n".encode("cp932"))
     (error,) = find_sources([str(tmp_path)])
     assert "holds no audio or video file" in str(error)
@@ -146,7 +147,7 @@ def test_the_sources_of_a_program_are_no_recordings(tmp_path: Path) -> None:
     kept = {
         "talk.ts": stream,
         "torn.ts": stream[100:],
-        "camera.ts": encoded("mpegts", "mp2", voice(), RATE, options={"mpegts_m2ts_mode": "1"}),
+        "camera.MTS": encoded("mpegts", "mp2", voice(), RATE, options={"mpegts_m2ts_mode": "1"}),
         "misnamed.ts": encoded("mp4", "aac", voice(), RATE),
         "empty.ts": b"",
     }
