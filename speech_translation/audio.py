@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
-from speech_translation.clock import Frame
+from speech_translation.clock import Frame, mp3_seconds
 from speech_translation.decoding import (
     NoTrack,
     Unread,
@@ -31,7 +31,7 @@ from speech_translation.levels import Samples
 from speech_translation.parts import MOST_PARTS, Part, file_size, find_parts, window
 from speech_translation.timeline import Timeline
 from speech_translation.tracks import Wanted
-from speech_translation.types import Language, Remark, RemarkKind, Seconds
+from speech_translation.types import SAMPLE_RATE, Language, Remark, RemarkKind, Seconds
 
 MAX_SECONDS: Seconds = 4 * 3600
 """The longest recording accepted unless the caller says otherwise."""
@@ -54,6 +54,9 @@ _LONGEST_DEVICE = 16 << 20
 _PIECE = 1 << 20  # of them that are read at a time
 
 _HEAD = 8000  # bytes in which text has no zero byte, and a transport stream has some
+
+# Samples that an encoder puts around the sound. In the length that an MP3 says they count.
+_AROUND = 3 * 1152
 
 _LOGGER = logging.getLogger("speech_translation")
 _LOGGER.addHandler(logging.NullHandler())  # else warnings go to standard error unasked
@@ -293,7 +296,10 @@ def _decode(file: BinaryIO, part: Part, timeline: Timeline, name: str, wanted: W
             continue
         if len(timeline) > begin:
             timeline.lack(part.lacking / (part.end - part.start))
-            if breaks_off(file, part):
+            said = mp3_seconds(window(file, part), frame.rate)
+            heard = (len(timeline) - begin) / SAMPLE_RATE
+            whole = said is not None and abs(heard - said) < _AROUND / frame.rate
+            if not whole and breaks_off(file, part):
                 timeline.break_off()
             return True
     return False

@@ -138,7 +138,7 @@ class Clock:
             self._latest = max(0.0, max(starts, default=0.0)) + length + 1
         # When the track should end; nothing says it of a stream that was not written to its end.
         self._expected = self._whole = None
-        said = _mp3_seconds(file, track.rate or 0) if "mp3" in names else None
+        said = mp3_seconds(file, track.rate or 0) if "mp3" in names else None
         if names & _SIZED or said:
             counted = track.frames if names & _COUNTING else 0
             lasts = float(max(track.duration or 0, counted) * (track.time_base or 0))
@@ -248,7 +248,7 @@ class Clock:
         return step > _LONGEST_GAP and not (self._framed and self._latest is not None)
 
 
-def _mp3_seconds(file: SimpleNamespace, rate: int) -> Seconds | None:
+def mp3_seconds(file: SimpleNamespace, rate: int) -> Seconds | None:
     """How long an MP3 file says that it is, in a first frame that holds no sound.
 
     FFmpeg does not believe it where much else follows, and estimates the length by the bytes.

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from speech_translation.parts import OGG_HEADER, Part, id3_length, read_upto
 
-_TAIL = 1 << 17  # bytes: two pages of Ogg, 16 frames of AAC
-_RUBBISH = 1 << 10  # bytes behind the last frame that are neither zeros nor a tag
+_TAIL = 1 << 20  # bytes: two pages of Ogg, 16 frames of AAC, and a picture behind them
+_RUBBISH = 1 << 10  # bytes behind the last frame by which it is told; fewer may be anything
+_VALUES = 230  # of a byte are in so many that are random; text and what fills a file up have fewer
 _HEADER = 14  # bytes in which it stands how long a frame is
 _ID3_HEADER = 10  # bytes of a tag before its content
 _SURE = 3  # frames that follow each other are no chance
@@ -48,7 +49,8 @@ _AMR_WB = dict(
 _Length = Callable[[bytes], int]
 """The length of a frame, by its header; 0 where that is none."""
 _AMR_MARK = b"[" + re.escape(bytes(mark for mark in range(256) if mark & 0x87 == 0x04)) + b"]"
-_TAG = re.compile(rb"TAG|APETAGEX|ID3|3DI")
+# Tags, and pictures: JPEG, PNG, GIF, WebP.
+_NO_SOUND = re.compile(rb"TAG|APETAGEX|ID3|3DI|\xff\xd8\xff|\x89PNG|GIF8|WEBP")
 
 
 def breaks_off(file: BinaryIO, part: Part) -> bool:
@@ -95,7 +97,9 @@ def _torn(data: bytes, length: _Length, places: Iterable[int]) -> bool:
             first, end = place, at
     rest = data[end:]
     begun = len(rest) < _HEADER and data[first : first + 2].startswith(rest[:2])
-    rubbish = len(rest.strip(b"\0")) > _RUBBISH and not _TAG.search(rest)
+    behind = rest.strip(b"\0")
+    random = len(behind) > _RUBBISH and len(set(behind[:_RUBBISH])) >= _VALUES
+    rubbish = random and not _NO_SOUND.search(rest[:_RUBBISH] + rest[-_RUBBISH:])
     return end > len(data) or (bool(rest) and begun) or rubbish
 
 

@@ -544,6 +544,40 @@ def test_zeros_behind_the_last_frame_are_no_sound(count: int) -> None:
     assert remarks == []
 
 
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" + random.Random(5).randbytes(6_000)
+
+
+@pytest.mark.parametrize("header", ["0", "1"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        *(value * 2_000 for value in (b"\xff", b"\x55", b"\xaa", b" ")),
+        b"LYRICSBEGININD0000200LYR03000" + b"[00:01]la\r\n" * 300 + b"003320LYRICS200",
+        "<html><body>ページが見つかりません</body></html>".encode() * 40,
+        "ページが見つかりません。".encode("cp932") * 90,
+        JPEG,
+        JPEG + random.Random(6).randbytes(300_000),
+    ],
+    ids=["ff", "55", "aa", "spaces", "lyrics", "html", "cp932", "jpeg", "large jpeg"],
+)
+def test_what_follows_the_last_frame_is_no_missing_end(behind: bytes, header: str) -> None:
+    """Players and hosts put such things behind a whole MP3."""
+    options = {"write_xing": header}
+    part = encoded("mp3", "libmp3lame", resampled(FAST, 3), FAST, options=options)
+    samples, remarks = heard(part + behind)
+    assert len(samples) == pytest.approx(len(load_audio(part)), abs=0.1 * RATE)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("rate", [44_100, 16_000, 8_000])
+def test_nothing_is_missing_where_an_mp3_is_as_long_as_it_says(rate: int) -> None:
+    behind = random.Random(6).randbytes(5_000)
+    for header, said in (("1", 0), ("0", 1)):
+        options = {"write_xing": header}
+        part = encoded("mp3", "libmp3lame", resampled(rate, 3), rate, options=options)
+        assert len(heard(part + behind)[1]) == said
+
+
 @pytest.mark.parametrize("name", ["amrnb", "amrwb"])
 def test_frames_without_speech_keep_their_time(name: str) -> None:
     if name == "amrnb":
