@@ -58,17 +58,23 @@ class ListenerFailed(Exception):
 
 
 class Line:
-    """The connection of one request, for whoever waits for the answer, until a time at most."""
+    """The connection of one request, for whoever waits for the answer, until a time at most.
+
+    It has one of the places for requests in flight, until it is done or shut.
+    """
 
     def __init__(self, abandoned: Cancelled = lambda: False) -> None:
         self._abandoned = abandoned
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self._places: threading.Semaphore | None = None
         self._deadline = math.inf
         self._is_shut = False
 
-    def open(self, timeout: Seconds) -> None:
-        """Let the time begin that the answer may take."""
+    def open(self, timeout: Seconds, places: threading.Semaphore) -> None:
+        """Wait for a place, and let the time begin that the answer may take."""
+        places.acquire()
+        self._places = places
         self._deadline = time.monotonic() + timeout
 
     @property
@@ -90,12 +96,20 @@ class Line:
                 self.shut()
 
     def shut(self) -> None:
-        """End the connection: its reader hears that the server has gone."""
+        """End the connection, and give up the place: its reader hears that the server has gone."""
         with self._lock:
             self._is_shut = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # it is over
                     self._socket.shutdown(socket.SHUT_RDWR)
+        self.done()
+
+    def done(self) -> None:
+        """Give up the place, where that has not happened."""
+        with self._lock:
+            places, self._places = self._places, None
+        if places is not None:
+            places.release()
 
 
 @dataclass(frozen=True, slots=True)

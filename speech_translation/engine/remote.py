@@ -116,7 +116,7 @@ class RemoteEngine:
             for index in range(len(request.batch))
         ]
         asked = [self._begun(x.line, partial(self._translate, x)) for x in questions]
-        _await({future: x.line for future, x in zip(asked, questions, strict=True)})
+        self._await({future: x.line for future, x in zip(asked, questions, strict=True)})
         if request.abandoned:
             wait(asked, _HANGING_UP)
         return [
@@ -124,11 +124,32 @@ class RemoteEngine:
             for question, future in zip(questions, asked, strict=True)
         ]
 
+    def _await(self, lines: Mapping[Future[Any], Line]) -> None:
+        """Wait until all have their answers or somebody gives up; cut the lines whose time is over.
+
+        A server that sends a byte now and then never lets a read time out. A thread that looks up a
+        name cannot be cut: it is left behind, and ServerUnreachable raised.
+        """
+        urls = ", ".join(server.shown for server in self._servers)
+        try:
+            while waiting := wait(lines, _ASKED_EVERY).not_done:
+                if any(line.given_up for line in lines.values()):
+                    break
+                for line in (lines[future] for future in waiting):
+                    if line.left <= 0:
+                        line.shut()
+                    if line.left <= -_HANGING_UP:
+                        self._still_wanted(line, urls)
+        finally:  # by Ctrl-C, too
+            for future, line in lines.items():
+                if not future.done():
+                    line.shut()
+
     def _first_model(self) -> str:
         line = Line()
         ask = partial(self._ask, "GET", "/models", first_model, line, starting=True)
         asked = self._begun(line, ask)
-        _await({asked: line})
+        self._await({asked: line})
         return asked.result()
 
     def _begun(self, line: Line, work: Callable[[], T]) -> Future[T]:
@@ -139,12 +160,13 @@ class RemoteEngine:
         done = Future[T]()
 
         def run() -> None:
-            with self._places:
-                line.open(self._timeout)
-                try:
-                    done.set_result(work())
-                except BaseException as error:
-                    done.set_exception(error)
+            line.open(self._timeout, self._places)
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+            finally:
+                line.done()
 
         threading.Thread(target=run, name="remote", daemon=True).start()
         return done
@@ -328,21 +350,3 @@ def _untrusted(url: str, proxy: str, reason: str) -> EngineError:
         wrong = "is signed by nobody who is known here"
         remedy = "name the file of its authority in SSL_CERT_FILE"
     return EngineError(f"The certificate of {whose} {wrong} ({reason}): {remedy}.")
-
-
-def _await(lines: Mapping[Future[Any], Line]) -> None:
-    """Wait until all have their answers or somebody gives up; cut the lines whose time is over.
-
-    A server that sends a byte now and then never lets a read time out.
-    """
-    try:
-        while wait(lines, _ASKED_EVERY).not_done:
-            if any(line.given_up for line in lines.values()):
-                break
-            for line in lines.values():
-                if line.left <= 0:
-                    line.shut()
-    finally:  # by Ctrl-C, too
-        for future, line in lines.items():
-            if not future.done():
-                line.shut()

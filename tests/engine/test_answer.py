@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -75,6 +77,23 @@ def test_a_server_that_drips_is_not_waited_for_any_longer(
     server.start = fault
     with pytest.raises(ServerUnreachable, match="within 1 s"):
         RemoteEngine([server.url], timeout=1)
+
+
+def test_a_name_that_is_looked_up_for_long_is_not_waited_for(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, found = serve().url, threading.Event()
+    engine = RemoteEngine([url], timeout=0.5, in_flight=2)
+    begun = time.monotonic()
+    with monkeypatch.context() as network:
+        network.setattr(socket, "getaddrinfo", lambda *_, **__: found.wait(10) and [])
+        with pytest.raises(ServerUnreachable, match=r"within 0\.5 s"):
+            engine.generate(Request(clips(5), AUTO))
+        with pytest.raises(ServerUnreachable, match=r"within 0\.5 s"):
+            RemoteEngine([url], timeout=0.5)
+    assert len(engine.generate(Request(clips(3), AUTO))) == 3  # beside those that look up
+    assert time.monotonic() - begun < 8
+    found.set()
 
 
 BOMB = gzip.compress(bytes(64 << 20))
