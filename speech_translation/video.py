@@ -129,7 +129,10 @@ def _name(video: str | os.PathLike[str]) -> str:
 
 
 def own_format(video: str | os.PathLike[str]) -> VideoFormat | None:
-    """The container in which a video stays nearest to what it is; None for what is no video."""
+    """The container in which a video stays nearest to what it is.
+
+    None for what is no video, or one that neither container can hold.
+    """
     import av
 
     try:
@@ -139,9 +142,11 @@ def own_format(video: str | os.PathLike[str]) -> VideoFormat | None:
         ):
             if not _has_pictures(source):
                 return None
-            return "mp4" if "mp4" in source.format.name.split(",") else "mkv"
+            own: VideoFormat = "mp4" if "mp4" in source.format.name.split(",") else "mkv"
     except (av.error.FFmpegError, OSError):
         return None
+    holding = _holding(video)
+    return own if own in holding else next(iter(holding), None)
 
 
 def _has_pictures(source: Any) -> bool:

@@ -34,8 +34,8 @@ def run(
     waiting (with `place`), reading, working (`done`, `total`, `left` in seconds, `segments`,
     `growing`); done and partial have all of the result; refused has a `message`, and is `hopeless`
     where the recording itself is at fault. Messages and remarks are in both languages. `film` is
-    the container in which a video can be given back with captions. The run that the same visitor
-    had before ends. With `transcript` segments have what was said, too.
+    the container, if any, in which a video can be given back with captions. The run that the same
+    visitor had before ends. With `transcript` segments have what was said, too.
     """
     service.stop(request)
     yield {"state": "reading" if service.loading.finished else "loading"}

@@ -13,7 +13,7 @@ from speech_translation import cli, files
 from speech_translation.audio import load_audio
 from speech_translation.errors import AudioError
 from speech_translation.types import Remark
-from speech_translation.video import VIDEO_FORMATS, add_captions, require_captionable
+from speech_translation.video import VIDEO_FORMATS, add_captions, own_format, require_captionable
 
 
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -38,6 +38,7 @@ def test_only_formats_that_hold_a_video_are_advised(tmp_path: Path) -> None:
     for format in VIDEO_FORMATS:
         with pytest.raises(AudioError, match=r"pictures in flv1\): use --format srt\.$"):
             require_captionable(old, format)
+    assert own_format(old) is None
 
 
 def test_what_cannot_be_written_is_said_before_any_work(

@@ -25,7 +25,7 @@ export async function saveFilm(data) {
     const reply = await ask(`film/${format}`, { ...body(data), upload: data.upload });
     if (reply?.ok) return download(`${stem(data)}.captions.${format}`, await reply.blob());
     if (reply?.status === 404 && data.blob && !tries) data.upload = null; // uploads are kept for an hour
-    else if (reply?.status === 400 && format === "mp4") format = "mkv"; // it holds whatever there is
+    else if (reply?.status === 400 && format === "mp4") format = "mkv"; // it holds more
     else throw await problem(reply);
   }
 }
