@@ -65,6 +65,34 @@ def test_a_tab_that_has_said_nothing_takes_no_captions_away(visit: Open) -> None
     clear_captions(reader)
 
 
+def test_two_tabs_that_talk_keep_their_own_captions(visit: Open) -> None:
+    first = visit(path="#live")
+    second = another_tab(first, "#live")
+    for tab in (first, second):
+        tab.click("#live-audio")
+        expect(tab.locator("#live-audio")).to_have_text("Stop")
+    for tab in (first, second):
+        expect(tab.locator("#live-fixed p")).to_have_count(SENTENCES)
+    first.click("#live-audio")
+    expect(first.locator("#live-audio")).to_have_text("Go on speaking")
+    first.click("#live-audio")
+    expect(first.locator("#live-fixed p")).to_have_count(2 * SENTENCES)
+    for tab in (first, second):
+        tab.click("#live-audio")
+        expect(tab.locator("#live-audio")).to_have_text("Go on speaking")
+    first.wait_for_timeout(1000)
+    once, twice = (reference("en_two_sentences") * times for times in (1, 2))
+    assert (captions(first), captions(second)) == (twice, once)
+    for tab in (first, second):
+        tab.reload()
+        expect(tab.locator("#live-audio")).to_have_text("Go on speaking")
+    assert (captions(first), captions(second)) == (twice, once)
+    for tab in (first, second):
+        clear_captions(tab)
+        tab.reload()
+        expect(tab.locator("#live-empty")).to_be_visible()
+
+
 def test_a_run_of_another_tab_is_shown_when_it_is_over(visit: Open, long: Path) -> None:
     page = visit()
     card = upload(page, long)

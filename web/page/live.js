@@ -60,7 +60,7 @@ export function setUpLive() {
   find("live-overlay-copy").addEventListener("click", () => copyText(`${find("live-link").href}?overlay`, "live-overlay-copy"));
   document.addEventListener("visibilitychange", () => { if (!document.hidden && running()) stayAwake(); });
   addEventListener("pagehide", () => { if (busy()) keep(); });
-  addEventListener("storage", ({ key }) => { if (key === KEPT && !busy()) showKept(); });
+  addEventListener("storage", ({ key }) => { if (key === KEPT && !talk) showKept(); });
   onLanguage(() => { show(); redraw(); });
   takeUp();
   show();
@@ -196,7 +196,7 @@ async function clear() {
   if (opening) takeBack();
   const [last, on] = [talk, running()];
   [segments, gap, talk, current, before, offset, line, note] = [[], false, null, null, 0, 0, NOTHING, ""];
-  try { localStorage.removeItem(KEPT); } catch { /* nothing was kept */ }
+  try { for (const storage of [localStorage, sessionStorage]) storage.removeItem(KEPT); } catch { /* nothing was kept */ }
   showCaptions(segments, line);
   show();
   for (let own = last; own; own = own.former) own.leave();
@@ -207,14 +207,18 @@ function keep() {
   if (!talk) return;
   const rest = current && !current.sent && !current.left ? { talk: current.kept, before, offset } : null;
   try {
-    localStorage.setItem(KEPT, JSON.stringify({ segments, gap, current: rest }));
+    const kept = JSON.stringify({ segments, gap, current: rest });
+    localStorage.setItem(KEPT, kept);
+    // Whatever another tab keeps there later, a reload shows this one's. Last words may go to any tab.
+    if (rest) sessionStorage.removeItem(KEPT);
+    else sessionStorage.setItem(KEPT, kept);
   } catch { /* storage is full or forbidden: the page still has all */ }
 }
 
-/** Show what this browser has kept, and return it. */
+/** Show what this tab has kept, or else this browser, and return it. */
 function showKept() {
   let kept = null;
-  try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { /* nothing is kept */ }
+  try { kept = JSON.parse(sessionStorage.getItem(KEPT) ?? localStorage.getItem(KEPT)); } catch { /* nothing is kept */ }
   segments = kept?.segments ?? [];
   gap = Boolean(kept?.gap);
   showCaptions(segments, NOTHING);
